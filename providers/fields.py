@@ -1,0 +1,66 @@
+"""Model fields with a meaning: money in nano-dollars and sealed (encrypted) secrets."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.db import models
+
+NANO_PER_DOLLAR = 1_000_000_000
+
+
+def dollars(nano: int | None) -> str | None:
+    """Nano-dollars as an exact decimal string with nine places (``"0.000000001"``); ``None`` stays ``None``."""
+    return None if nano is None else f"{Decimal(nano).scaleb(-9):.9f}"
+
+
+def nano_from_dollars(amount: Decimal) -> int:
+    """Exact conversion; raises ``ValueError`` for non-finite amounts and for anything finer than a nano-dollar."""
+    if not amount.is_finite():
+        raise ValueError("an amount of money must be finite")
+    nano = amount.scaleb(9)
+    if nano != nano.to_integral_value():
+        raise ValueError("an amount of money has at most nine decimal places")
+    return int(nano)
+
+
+class DollarFormField(forms.DecimalField):
+    """Shows and accepts dollars, hands out integer nano-dollars."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("max_digits", 18)
+        kwargs.setdefault("decimal_places", 9)
+        kwargs.setdefault("min_value", Decimal(0))
+        super().__init__(**kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        return f"{Decimal(value).scaleb(-9).normalize():f}" if isinstance(value, int) else value
+
+    def clean(self, value: Any) -> int | None:  # type: ignore[override]
+        amount = super().clean(value)
+        return None if amount is None else nano_from_dollars(amount)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), data)
+
+
+class NanoDollarField(models.BigIntegerField):
+    """An amount in integer nano-dollars (1e-9 USD), up to 9.2 billion dollars; people see and type dollars."""
+
+    def formfield(self, **kwargs: Any) -> forms.Field | None:  # type: ignore[override]
+        return DollarFormField(
+            required=not self.blank,
+            label=str(self.verbose_name).capitalize(),
+            help_text=self.help_text,
+            initial=self.default if self.has_default() else None,
+        )
+
+
+class SealedField(models.BinaryField):
+    """Ciphertext of a secret (``providers.secrets.seal``). Key rotation and its proof walk every field of this type."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["editable"] = False
+        super().__init__(*args, **kwargs)

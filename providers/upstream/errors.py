@@ -1,0 +1,216 @@
+"""What can go wrong between the gateway and a provider, as classes that answer the caller's questions.
+
+``retry_same``: may the same target be asked again? ``fail_over``: may the next target be asked? ``trips_breaker``: does it
+count against the target's health? ``may_have_billed``: can the provider have charged for the call although it failed?
+``ejects_credential``: is this credential useless until someone mends it?
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class UpstreamError(Exception):
+    """Base of every provider failure. ``detail`` is for logs and operators: redacted, at most 500 characters."""
+
+    code: ClassVar[str] = "upstream_error"
+    retry_same: ClassVar[bool] = False
+    fail_over: ClassVar[bool] = True
+    trips_breaker: ClassVar[bool] = True
+    may_have_billed: ClassVar[bool] = False
+    ejects_credential: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        provider_message: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail[:500]
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.provider_message = provider_message
+        """The provider's own words, kept only where the client caused the failure and may read them."""
+
+
+# ------------------------------------------------------------------ transport
+
+
+class ConnectFailed(UpstreamError):
+    code = "upstream_connect_failed"
+
+
+class ConnectTimeout(ConnectFailed):
+    code = "upstream_connect_timeout"
+
+
+class DnsFailed(ConnectFailed):
+    code = "upstream_dns_failed"
+
+
+class TlsFailed(ConnectFailed):
+    code = "upstream_tls_failed"
+
+
+class EgressDenied(UpstreamError):
+    """The address is one the gateway must not dial (SSRF policy); nothing was sent."""
+
+    code = "upstream_address_denied"
+    trips_breaker = False
+
+
+class PoolExhausted(UpstreamError):
+    """Every pooled connection of this provider is busy; nothing was sent."""
+
+    code = "upstream_pool_exhausted"
+    trips_breaker = False
+
+
+class ConnectionLost(UpstreamError):
+    """The connection broke after the request was sent and before the answer was complete."""
+
+    code = "upstream_connection_lost"
+    retry_same = True
+    may_have_billed = True
+
+
+class FirstByteTimeout(UpstreamError):
+    code = "upstream_first_byte_timeout"
+    may_have_billed = True
+
+
+class IdleTimeout(UpstreamError):
+    code = "upstream_idle_timeout"
+    may_have_billed = True
+
+
+class DeadlineExceeded(UpstreamError):
+    """The deadline of the whole request passed: no other target can help."""
+
+    code = "upstream_deadline_exceeded"
+    fail_over = False
+    may_have_billed = True
+
+
+# ------------------------------------------------------------------ answers that cannot be used
+
+
+class InvalidBody(UpstreamError):
+    """Status says success, the body does not: HTML, truncated JSON, wrong shape."""
+
+    code = "upstream_invalid_body"
+    retry_same = True
+    may_have_billed = True
+
+
+class BodyTooLarge(UpstreamError):
+    code = "upstream_body_too_large"
+    may_have_billed = True
+
+
+class StreamTruncated(UpstreamError):
+    """The stream ended without its finish marker; an end is never invented for it."""
+
+    code = "upstream_truncated"
+    may_have_billed = True
+
+
+class Redirected(UpstreamError):
+    """Redirects are never followed: the key must not travel to another host."""
+
+    code = "upstream_redirect"
+
+
+# ------------------------------------------------------------------ errors the provider reports
+
+
+class ServerFailed(UpstreamError):
+    code = "upstream_server_error"
+    retry_same = True
+
+
+class Overloaded(UpstreamError):
+    code = "upstream_overloaded"
+    retry_same = True
+
+
+class RateLimited(UpstreamError):
+    """Another target may be free; a retry here waits for ``retry_after_s``."""
+
+    code = "upstream_rate_limited"
+    retry_same = True
+    trips_breaker = False
+
+
+class QuotaExhausted(UpstreamError):
+    """The account's quota or credit is used up: no retry heals it."""
+
+    code = "upstream_quota_exhausted"
+    ejects_credential = True
+
+
+class AuthRejected(UpstreamError):
+    """The provider refused our credential. Clients see 502, never 401: their key is fine."""
+
+    code = "upstream_auth_rejected"
+    trips_breaker = False
+    ejects_credential = True
+
+
+class PermissionRefused(UpstreamError):
+    code = "upstream_permission_refused"
+    trips_breaker = False
+
+
+class ModelNotFound(UpstreamError):
+    code = "upstream_model_not_found"
+    trips_breaker = False
+
+
+class CallerFault(UpstreamError):
+    """The request itself is wrong; another target would refuse it too."""
+
+    code = "invalid_request"
+    fail_over = False
+    trips_breaker = False
+
+
+class ContextTooLong(CallerFault):
+    """Too large for this target; a target with a larger window may take it."""
+
+    code = "context_length_exceeded"
+    fail_over = True
+
+
+class ContentRefused(CallerFault):
+    code = "content_policy"
+
+
+# ------------------------------------------------------------------ refused before sending
+
+
+class CircuitOpen(UpstreamError):
+    """The breaker of this target is open; nothing was sent."""
+
+    code = "circuit_open"
+    trips_breaker = False
+
+    def __init__(self, detail: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
+
+
+class CredentialLocked(UpstreamError):
+    """The credential cannot be decrypted (wrong or missing key ring)."""
+
+    code = "credential_locked"
+    trips_breaker = False
+
+
+class UnsupportedRequest(CallerFault):
+    """The target's wire format cannot express the request; refused rather than silently dropped."""
+
+    code = "unsupported_feature"
+    fail_over = True

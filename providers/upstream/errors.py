@@ -87,6 +87,13 @@ class IdleTimeout(UpstreamError):
     may_have_billed = True
 
 
+class AttemptTimeout(UpstreamError):
+    """One attempt took longer than the provider's ``total_s`` in all, however lively it was."""
+
+    code = "upstream_total_timeout"
+    may_have_billed = True
+
+
 class DeadlineExceeded(UpstreamError):
     """The deadline of the whole request passed: no other target can help."""
 
@@ -214,3 +221,33 @@ class UnsupportedRequest(CallerFault):
 
     code = "unsupported_feature"
     fail_over = True
+
+
+# ------------------------------------------------------------------ no target to ask
+
+
+class RoutingError(Exception):
+    """The request names nothing that may answer it; nobody was asked."""
+
+    code: ClassVar[str] = "routing_error"
+
+
+class ModelUnknown(RoutingError):
+    """Nothing is called ``name``. ``nearest`` lists only names this caller may use."""
+
+    code = "model_not_found"
+
+    def __init__(self, name: str, nearest: tuple[str, ...] = ()) -> None:
+        super().__init__(name)
+        self.name = name
+        self.nearest = nearest
+
+
+class ModelNotAllowed(RoutingError):
+    """``name`` exists and this caller may not use it."""
+
+    code = "model_not_allowed"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name

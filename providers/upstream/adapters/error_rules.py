@@ -1,0 +1,255 @@
+"""Which class is this error? A table, because providers disagree by (status, code or type, text); first match wins.
+
+The status decides wherever it can; text is looked at last, and only where the vendor offers nothing else. Evidence for
+every row: wire.md section 11 and the per-provider tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from providers.upstream.adapters import retry_hints
+from providers.upstream.adapters.json_values import decode_or_none, snippet
+from providers.upstream.errors import (
+    AuthRejected,
+    CallerFault,
+    ContentRefused,
+    ContextTooLong,
+    ModelNotFound,
+    Overloaded,
+    PermissionRefused,
+    QuotaExhausted,
+    RateLimited,
+    ServerFailed,
+    UnsupportedRequest,
+    UpstreamError,
+)
+from providers.upstream.types import HttpResponse
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorFacts:
+    """What an error body says, whatever its shape; ``codes`` are its code, type and reason in lower case."""
+
+    status: int
+    codes: frozenset[str]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Matches when every non-empty column does: a status, one of the codes, one of the markers in the lower-case message."""
+
+    error: type[UpstreamError]
+    statuses: frozenset[int] = frozenset()
+    codes: frozenset[str] = frozenset()
+    markers: tuple[str, ...] = ()
+
+    def matches(self, facts: ErrorFacts, text: str) -> bool:
+        return (
+            (not self.statuses or facts.status in self.statuses)
+            and (not self.codes or not self.codes.isdisjoint(facts.codes))
+            and (not self.markers or any(marker in text for marker in self.markers))
+        )
+
+
+def _rule(error: type[UpstreamError], statuses: tuple[int, ...] = (), codes: tuple[str, ...] = (), markers: tuple[str, ...] = ()) -> Rule:
+    return Rule(error, frozenset(statuses), frozenset(codes), markers)
+
+
+_CALLER = (400, 413, 422)
+
+RULES: tuple[Rule, ...] = (
+    # The account.
+    _rule(QuotaExhausted, (402,)),
+    _rule(RateLimited, (429,), ("insufficient_quota",), ("allocated quota exceeded",)),  # Alibaba throttles with this code
+    _rule(QuotaExhausted, (403, 429), ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error")),
+    _rule(QuotaExhausted, (400,), ("billing_error",)),
+    _rule(QuotaExhausted, (400, 403), (), ("credit balance is too low",)),
+    # The key.
+    _rule(AuthRejected, (401,)),
+    _rule(AuthRejected, (400,), ("api_key_invalid", "invalid_api_key", "wrong_api_key", "authentication_error")),
+    _rule(AuthRejected, (400,), (), ("incorrect api key", "api key not valid")),
+    _rule(AuthRejected, (403,), ("unauthorized", "forbidden", "invalid_api_key", "authentication_error")),
+    _rule(AuthRejected, (403,), (), ("unregistered callers", "invalid api key")),
+    # Too large: no waiting heals it, a larger window may.
+    _rule(ContextTooLong, (429,), (), ("request too large",)),
+    _rule(ContextTooLong, (413,)),
+    _rule(
+        ContextTooLong,
+        _CALLER,
+        ("context_length_exceeded", "exceed_context_size_error", "request_too_large", "too_many_prompt_tokens", "too_many_tokens"),
+    ),
+    _rule(
+        ContextTooLong,
+        _CALLER,
+        (),
+        (
+            "prompt is too long",
+            "prompt too long",
+            "maximum context length",
+            "exceeds the context length",
+            "exceeds the available context size",
+            "exceed context limit",
+            "exceeds the context window",
+        ),
+    ),
+    _rule(ContextTooLong, (500,), ("server_error",), ("input is too large to process",)),  # llama.cpp: larger than the batch
+    # Content.
+    _rule(ContentRefused, (*_CALLER, 403), ("content_filter", "content_policy_violation", "responsibleaipolicyviolation")),
+    # The model name.
+    _rule(
+        ModelNotFound,
+        (400, 404, 422),
+        ("model_not_found", "invalid_model", "deploymentnotfound", "model_not_supported"),
+    ),
+    _rule(
+        ModelNotFound,
+        (400, 422),
+        (),
+        ("is not a valid model", "supported api model names", "model not exist", "model not found", "invalid model:"),
+    ),
+    # Load.
+    _rule(Overloaded, (429,), ("1305",)),
+    _rule(Overloaded, (429, 500), ("overloaded_error", "engine_overloaded")),
+    _rule(Overloaded, (500,), ("1000",)),
+    # What the target cannot do. llama.cpp reports some of it as its own fault.
+    _rule(UnsupportedRequest, (500,), ("server_error",), ("mmproj", "image input is not supported", "--jinja")),
+    _rule(UnsupportedRequest, (400, 422), ("unsupported_parameter", "unsupported_value", "not_supported_error")),
+    _rule(UnsupportedRequest, (400, 422), (), ("does not support tools", "does not support image")),
+)
+
+_BY_STATUS: dict[int, type[UpstreamError]] = {
+    403: PermissionRefused,
+    404: ModelNotFound,
+    405: PermissionRefused,
+    408: ServerFailed,
+    409: Overloaded,
+    424: ServerFailed,
+    425: Overloaded,
+    429: RateLimited,
+    498: Overloaded,
+    501: UnsupportedRequest,
+    503: Overloaded,
+    529: Overloaded,
+}
+
+# An error inside a 200 has no status of its own; its code or type stands for one.
+_STATUS_BY_CODE = {
+    "api_error": 500,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "content_filter": 400,
+    "context_length_exceeded": 400,
+    "engine_overloaded": 503,
+    "insufficient_quota": 429,
+    "invalid_api_key": 401,
+    "invalid_request_error": 400,
+    "not_found_error": 404,
+    "overloaded": 503,
+    "overloaded_error": 529,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "request_too_large": 413,
+    "timeout_error": 504,
+    "tool_use_failed": 400,
+    "validation": 422,
+}
+
+
+def classify(facts: ErrorFacts) -> type[UpstreamError]:
+    text = facts.message.lower()
+    for rule in RULES:
+        if rule.matches(facts, text):
+            return rule.error
+    found = _BY_STATUS.get(facts.status)
+    if found is None:
+        found = CallerFault if 400 <= facts.status < 500 else ServerFailed
+    return found
+
+
+def error_of(response: HttpResponse) -> UpstreamError:
+    """The error behind a complete answer, of whatever shape: JSON of any vendor, HTML, plain text or nothing."""
+    body = decode_or_none(response.body)
+    facts = facts_of(response.status, body) if isinstance(body, dict) else ErrorFacts(response.status, frozenset(), snippet(response.body))
+    # A page for people (proxy, captive portal) says nothing about the request: its words never reach a client.
+    return build(facts, retry_after_s=retry_hints.retry_after_s(response), quotable=isinstance(body, dict) or _is_plain(response))
+
+
+def error_in_success(body: dict[str, Any]) -> UpstreamError | None:
+    """The error in a body that came with status 200 or in a stream event, ``None`` when there is none.
+
+    Its status is the one it names itself, else the one its code stands for, else 502.
+    """
+    error = body.get("error")
+    is_error = bool(error) or body.get("object") == "error" or body.get("type") == "error"
+    if not is_error:
+        return None
+    facts = facts_of(0, body)
+    status = _own_status(body) or next((_STATUS_BY_CODE[code] for code in sorted(facts.codes) if code in _STATUS_BY_CODE), 502)
+    return build(ErrorFacts(status, facts.codes, facts.message), retry_after_s=None, quotable=True)
+
+
+def build(facts: ErrorFacts, *, retry_after_s: float | None, quotable: bool) -> UpstreamError:
+    kind = classify(facts)
+    code = ",".join(sorted(facts.codes))
+    return kind(
+        f"{facts.status} {code} {facts.message}".strip(),
+        status=facts.status,
+        retry_after_s=retry_after_s,
+        provider_message=facts.message[:500] if quotable and issubclass(kind, CallerFault) else None,
+    )
+
+
+def facts_of(status: int, body: dict[str, Any]) -> ErrorFacts:
+    """Flattens the shapes in use: nested or flat envelope, text, list, ``detail``, ``message`` as an object."""
+    error = body.get("error")
+    sources = [source for source in (error, body) if isinstance(source, dict)]
+    codes: list[str] = []
+    for source in sources:
+        codes += [str(source[key]).lower() for key in ("code", "type", "reason", "status", "error_type") if _is_scalar(source.get(key))]
+        inner = source.get("innererror")
+        if isinstance(inner, dict) and _is_scalar(inner.get("code")):
+            codes.append(str(inner["code"]).lower())
+        codes += [str(item["reason"]).lower() for item in source.get("details") or () if isinstance(item, dict) and "reason" in item]
+    if isinstance(error, str):
+        codes.append(error.lower()[:60])
+    message = next((text for text in _messages(body) if text), "")
+    return ErrorFacts(status, frozenset(codes) - {"error"}, message[:2000])
+
+
+def _messages(body: dict[str, Any]) -> list[str]:
+    error = body.get("error")
+    nested = error.get("message") if isinstance(error, dict) else error
+    return [_as_text(nested), _as_text(body.get("message")), _as_text(body.get("detail")), _as_text(body.get("errors"))]
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "; ".join(text for text in map(_as_text, value[:5]) if text)
+    if isinstance(value, dict):
+        return next((_as_text(value[key]) for key in ("msg", "message", "detail") if value.get(key)), "")
+    return ""
+
+
+def _own_status(body: dict[str, Any]) -> int | None:
+    for source in (body.get("error"), body):
+        for key in ("status_code", "code", "raw_status_code", "status"):
+            value = source.get(key) if isinstance(source, dict) else None
+            if isinstance(value, str) and value.isdecimal():
+                value = int(value)
+            if isinstance(value, int) and 400 <= value < 600:
+                return value
+    return None
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (str, int)) and not isinstance(value, bool)
+
+
+def _is_plain(response: HttpResponse) -> bool:
+    return response.headers.get("content-type", "").startswith("text/plain") and not response.body.lstrip().startswith(b"<")

@@ -1,0 +1,160 @@
+"""Canonical request -> OpenAI chat completions body (https://platform.openai.com/docs/api-reference/chat/create)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from providers.upstream.adapters.translation import end_user_id, refusal, refuse_untranslatable
+from providers.upstream.types import (
+    ChatRequest,
+    ImagePart,
+    JsonObject,
+    Message,
+    Part,
+    ReasoningPart,
+    ResponseFormat,
+    Role,
+    Target,
+    TextPart,
+    ToolCall,
+    ToolChoice,
+    ToolChoiceMode,
+    ToolSpec,
+    Wire,
+)
+
+# Reasoning families refuse ``max_tokens`` (unsupported_parameter); ``openai/`` and the like may stand in front.
+_REASONING_FAMILY = re.compile(r"(?:^|/)(?:o[134]|gpt-5)(?![a-z0-9])", re.IGNORECASE)
+
+
+def render_body(request: ChatRequest, target: Target) -> JsonObject:
+    """The body to send. A client of the same wire format has every field passed on, whatever it means."""
+    source = request.source
+    if source is not None and source.wire is Wire.OPENAI_CHAT:
+        body = dict(source.body)
+    else:
+        refuse_untranslatable(request)
+        body = _translated(request)
+    body["model"] = target.upstream_model
+    _limit_output(body, request, target)
+    if request.stream:
+        options = body.get("stream_options")
+        body["stream"] = True
+        body["stream_options"] = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}
+    return body
+
+
+def _limit_output(body: JsonObject, request: ChatRequest, target: Target) -> None:
+    """Every call leaves with a limit (the reservation rests on it), under the name the client used."""
+    names = [name for name in ("max_tokens", "max_completion_tokens") if body.get(name) is not None]
+    cap = target.output_cap_tokens(request.max_output_tokens)
+    if not names:
+        body.pop("max_tokens", None)
+        body.pop("max_completion_tokens", None)
+        names = ["max_completion_tokens" if _REASONING_FAMILY.search(target.upstream_model) else "max_tokens"]
+    for name in names:
+        sent = body.get(name)
+        body[name] = target.output_cap_tokens(sent) if isinstance(sent, int) else cap
+
+
+def _translated(request: ChatRequest) -> JsonObject:
+    optional: JsonObject = {
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "stop": list(request.stop) or None,
+        "seed": request.seed,
+        "n": request.choices if request.choices != 1 else None,
+        "tools": [_tool(tool) for tool in request.tools] or None,
+        "tool_choice": _tool_choice(request.tool_choice) if request.tools else None,
+        "parallel_tool_calls": request.parallel_tool_calls if request.tools else None,
+        "response_format": _response_format(request.response_format),
+        "reasoning_effort": request.reasoning_effort,
+        "user": end_user_id(request),
+    }
+    if not request.tools and request.tool_choice is not None and request.tool_choice.mode in _FORCING:
+        raise refusal("tool_choice", "no tools are given")
+    messages = [_message(position, message) for position, message in enumerate(request.messages)]
+    return {"messages": messages, **{name: value for name, value in optional.items() if value is not None}}
+
+
+_FORCING = (ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED)
+
+
+def _message(position: int, message: Message) -> JsonObject:
+    where = f"messages[{position}]"
+    body: JsonObject = {"role": message.role.value}
+    content = _content(where, message)
+    if message.role is Role.TOOL:
+        body["tool_call_id"] = message.tool_call_id or ""
+    if message.name is not None and message.role is not Role.TOOL:
+        body["name"] = message.name
+    if message.tool_calls:
+        body["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
+    # An assistant turn of tool calls alone has no content; everybody else needs at least an empty one.
+    if content or not message.tool_calls:
+        body["content"] = content
+    return body
+
+
+def _content(where: str, message: Message) -> str | list[JsonObject]:
+    if all(isinstance(part, TextPart) for part in message.parts):
+        return message.text if len(message.parts) < 2 or message.role is not Role.USER else [_part(where, part) for part in message.parts]
+    if message.role is not Role.USER:
+        kind = "reasoning" if any(isinstance(part, ReasoningPart) for part in message.parts) else "images"
+        raise refusal(f"{where}.content", f"{kind} in a turn of role {message.role.value}")
+    return [_part(where, part) for part in message.parts]
+
+
+def _part(where: str, part: Part) -> JsonObject:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, ReasoningPart):
+        raise refusal(f"{where}.content", "reasoning in a turn of role user")
+    image: JsonObject = {"url": _image_url(where, part)}
+    if part.detail is not None:
+        image["detail"] = part.detail
+    return {"type": "image_url", "image_url": image}
+
+
+def _image_url(where: str, image: ImagePart) -> str:
+    if image.url is not None:
+        return image.url
+    if image.data is None or image.media_type is None:
+        raise refusal(f"{where}.content", "an image needs a URL, or data with its media type")
+    return f"data:{image.media_type};base64,{image.data}"
+
+
+def _tool_call(call: ToolCall) -> JsonObject:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _tool(tool: ToolSpec) -> JsonObject:
+    function: JsonObject = {"name": tool.name}
+    if tool.description is not None:
+        function["description"] = tool.description
+    if tool.parameters:
+        function["parameters"] = tool.parameters
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    return {"type": "function", "function": function}
+
+
+def _tool_choice(choice: ToolChoice | None) -> Any:
+    if choice is None:
+        return None
+    if choice.mode is ToolChoiceMode.NAMED:
+        return {"type": "function", "function": {"name": choice.name or ""}}
+    return choice.mode.value
+
+
+def _response_format(wanted: ResponseFormat | None) -> JsonObject | None:
+    if wanted is None:
+        return None
+    if wanted.schema is None:
+        return {"type": "json_object"}
+    schema: JsonObject = {"name": wanted.name, "schema": wanted.schema}
+    if wanted.strict is not None:
+        schema["strict"] = wanted.strict
+    return {"type": "json_schema", "json_schema": schema}

@@ -1,0 +1,232 @@
+"""Which target next, with which key, after which wait: the one owner of retries (faults.md, "Retries")."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
+
+from providers.upstream.adapters import ADAPTERS, Adapter
+from providers.upstream.dispatch.attempts import (
+    AllTargetsFailed,
+    AttemptLedger,
+    AttemptOutcome,
+    AttemptRecord,
+    Billing,
+    Ticket,
+    Upstreams,
+)
+from providers.upstream.errors import CredentialLocked, DeadlineExceeded, UpstreamError
+from providers.upstream.transport import Deadline
+from providers.upstream.types import ChatRequest, CredentialRef, HttpRequest, Plan, ProviderSpec, Target, TokenUsage
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+RETRY_SLEEP_MAX_S = 30.0
+"""A longer wait than this is the client's business: it is told when to come back."""
+
+CLIENT_CLOSED = "client_closed"
+INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(slots=True)
+class Call:
+    """One physical call, opened on the ledger. Whoever makes it settles or abandons it, exactly once."""
+
+    up: Upstreams
+    ledger: AttemptLedger
+    ticket: Ticket
+    target: Target
+    credential: CredentialRef | None
+    adapter: Adapter
+    http_request: HttpRequest
+    deadline: Deadline
+    started_at: float
+    _is_settled: bool = False
+
+    @property
+    def elapsed_ms(self) -> int:
+        return round((self.up.clock() - self.started_at) * 1000)
+
+    async def settle(self, outcome: AttemptOutcome, error: UpstreamError | None) -> None:
+        """Writes the outcome and tells the breaker. Returns when it is written; a cancelled caller does not stop it."""
+        task = self._close(outcome)
+        if task is not None:
+            self.up.breakers.record(self.target.id, error)
+            await asyncio.wait({task})
+
+    def abandon(self, outcome: AttemptOutcome) -> asyncio.Task[None] | None:
+        """Settles in a task of its own, without a verdict about the target: the client left, or we failed ourselves."""
+        task = self._close(outcome)
+        if task is not None:
+            self.up.breakers.release(self.target.id)
+        return task
+
+    def _close(self, outcome: AttemptOutcome) -> asyncio.Task[None] | None:
+        if self._is_settled:
+            return None
+        self._is_settled = True
+        return self.up.settle(self.ledger.close(self.ticket, outcome))
+
+
+def failure_outcome(call: Call, error: UpstreamError) -> AttemptOutcome:
+    """A failed call without any output costs something only if its error says it may."""
+    billing = Billing.ESTIMATE if error.may_have_billed else Billing.NOTHING
+    return AttemptOutcome(billing, error_code=error.code, latency_ms=call.elapsed_ms)
+
+
+def abandoned_outcome(call: Call, cause: BaseException) -> AttemptOutcome:
+    code = CLIENT_CLOSED if isinstance(cause, asyncio.CancelledError) else INTERNAL_ERROR
+    return AttemptOutcome(Billing.ESTIMATE, TokenUsage(), error_code=code, latency_ms=call.elapsed_ms)
+
+
+@dataclass(slots=True)
+class _Candidate:
+    target: Target
+    retries: int = 0
+    ready_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Failover:
+    """One request's way through the targets of its plan."""
+
+    plan: Plan
+    request: ChatRequest
+    up: Upstreams
+    ledger: AttemptLedger
+    deadline: Deadline
+    records: list[AttemptRecord] = field(default_factory=list)
+    _fresh: deque[_Candidate] = field(default_factory=deque)
+    _waiting: list[_Candidate] = field(default_factory=list)
+    _dead_credentials: set[str] = field(default_factory=set)
+    _calls: int = 0
+    _last: UpstreamError | None = None
+    _soonest_s: float | None = None
+
+    async def run(self, attempt: Callable[[Call], Awaitable[T]]) -> tuple[T, Target]:
+        """The first answer any target gives. Raises ``AllTargetsFailed``, and what ``ledger.open`` raises."""
+        self._fresh.extend(_Candidate(target) for target in self.plan.targets)
+        while (candidate := await self._next()) is not None:
+            try:
+                return await self._try(candidate, attempt), candidate.target
+            except UpstreamError as error:
+                if not error.fail_over:
+                    break
+        raise self._exhausted()
+
+    async def _next(self) -> _Candidate | None:
+        """A target not asked yet, else the one whose wait ends first; never a wait while another target is free."""
+        if self._calls >= self.up.settings().max_attempts:
+            return None
+        if self.deadline.remaining_s() <= 0:
+            self._last = DeadlineExceeded("the deadline of the request passed")
+            return None
+        if self._fresh:
+            return self._fresh.popleft()
+        if not self._waiting:
+            return None
+        candidate = min(self._waiting, key=lambda waiting: waiting.ready_at)
+        wait_s = candidate.ready_at - self.up.clock()
+        if wait_s > min(self.deadline.remaining_s(), RETRY_SLEEP_MAX_S):
+            return None
+        self._waiting.remove(candidate)
+        if wait_s > 0:
+            await self.up.sleep(wait_s)
+        return candidate
+
+    async def _try(self, candidate: _Candidate, attempt: Callable[[Call], Awaitable[T]]) -> T:
+        target, started_at, attempt_no = candidate.target, self.up.clock(), 0
+        credential = None
+        try:
+            credential = self._credential(target.provider)
+            adapter = ADAPTERS[target.provider.adapter]
+            http_request = adapter.render_chat(self.request, target)
+            self.up.breakers.admit(target.id)
+            attempt_no = self._calls + 1
+            ticket = await self._open(target, attempt_no)
+            self._calls = attempt_no
+            call = Call(self.up, self.ledger, ticket, target, credential, adapter, http_request, self.deadline, started_at=self.up.clock())
+            result = await attempt(call)
+        except UpstreamError as error:
+            _redact(error, target.provider)
+            self._record(target, attempt_no, started_at, error)
+            self._reconsider(candidate, credential, error)
+            raise
+        self._record(target, attempt_no, started_at, None)
+        return result
+
+    async def _open(self, target: Target, attempt_no: int) -> Ticket:
+        """Opens in a task of its own: a reservation made for a client that left meanwhile is given back."""
+        task = self.up.supervise(self.ledger.open(target, attempt_no))
+        try:
+            await asyncio.wait({task})
+            return task.result()
+        except BaseException:
+            self.up.breakers.release(target.id)
+            if not task.done() or (not task.cancelled() and task.exception() is None):
+                self.up.settle(self._give_back(task, AttemptOutcome(Billing.NOTHING, error_code=CLIENT_CLOSED)))
+            raise
+
+    async def _give_back(self, opening: asyncio.Task[Ticket], outcome: AttemptOutcome) -> None:
+        await asyncio.wait({opening})
+        if not opening.cancelled() and opening.exception() is None:
+            await self.ledger.close(opening.result(), outcome)
+
+    def _credential(self, provider: ProviderSpec) -> CredentialRef | None:
+        """The first key nobody refused lately; keys that rest are used when there is no other."""
+        usable = [credential for credential in provider.credentials if credential.id not in self._dead_credentials]
+        if usable:
+            return min(usable, key=lambda credential: self.up.is_resting(credential.id))
+        if provider.credentials:
+            raise CredentialLocked("every key of the provider was refused")
+        if provider.needs_credential:
+            raise CredentialLocked("the provider has no usable key")
+        return None
+
+    def _reconsider(self, candidate: _Candidate, credential: CredentialRef | None, error: UpstreamError) -> None:
+        """Another key of the same provider at once; the same target again only after everybody else."""
+        if error.ejects_credential and credential is not None:
+            self._dead_credentials.add(credential.id)
+            self.up.rest_credential(credential.id)
+            if any(other.id not in self._dead_credentials for other in candidate.target.provider.credentials):
+                self._fresh.appendleft(candidate)
+        elif error.retry_same and candidate.retries < self.up.settings().retries_per_target:
+            backoff_s = self.up.jitter() * self.up.settings().retry_base_s * 2**candidate.retries
+            candidate.retries += 1
+            candidate.ready_at = self.up.clock() + max(backoff_s, error.retry_after_s or 0.0)
+            self._waiting.append(candidate)
+
+    def _record(self, target: Target, attempt_no: int, started_at: float, error: UpstreamError | None) -> None:
+        latency_ms = round((self.up.clock() - started_at) * 1000)
+        if error is None:
+            self.records.append(AttemptRecord(target, attempt_no, "ok", latency_ms))
+            return
+        self.records.append(AttemptRecord(target, attempt_no, error.code, latency_ms, error.detail))
+        if attempt_no or self._last is None:  # what a provider said tells more than why the next one was not asked
+            self._last = error
+        if error.retry_after_s is not None:
+            self._soonest_s = min(error.retry_after_s, self._soonest_s if self._soonest_s is not None else error.retry_after_s)
+        log.info("attempt_failed", target=target.address, attempt_no=attempt_no, code=error.code, status=error.status, detail=error.detail)
+
+    def _exhausted(self) -> AllTargetsFailed:
+        if self._last is None:
+            return AllTargetsFailed.without_targets()
+        return AllTargetsFailed(tuple(self.records), self._last, self._soonest_s)
+
+
+def _redact(error: UpstreamError, provider: ProviderSpec) -> None:
+    """Providers echo keys in their errors; whatever we keep of their words loses them."""
+    for credential in provider.credentials:
+        key = credential.secret.reveal().strip()
+        if key:
+            error.detail = error.detail.replace(key, "***")
+            if error.provider_message is not None:
+                error.provider_message = error.provider_message.replace(key, "***")
+    error.args = (error.detail,)

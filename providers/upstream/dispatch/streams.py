@@ -1,0 +1,220 @@
+"""One open stream: events as they come, one settlement whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from providers.upstream.dispatch.attempts import DRAINS_MAX, AttemptOutcome, Billing
+from providers.upstream.dispatch.failover import CLIENT_CLOSED, INTERNAL_ERROR, Call
+from providers.upstream.errors import BodyTooLarge, InvalidBody, StreamTruncated, UpstreamError
+from providers.upstream.sse import SseEvent, SseParser
+from providers.upstream.transport import UpstreamStream
+from providers.upstream.types import ChatDelta, DisconnectPolicy, StreamEvent
+
+DRAIN_S = 60.0
+DRAIN_BYTES_MAX = 8 * 1024 * 1024
+# What may come before the first content: lifecycle events and keep-alives.
+PREAMBLE_BYTES_MAX = 1024 * 1024
+
+_NO_STREAM = ("application/json", "text/html")
+
+
+class LiveStream:
+    """An asynchronous iterator of ``StreamEvent``.
+
+    It ends after the provider's own end, never before: an upstream that breaks off raises ``UpstreamError`` once the
+    events before the break are delivered. Leaving early (``aclose``, or cancellation of a waiting ``anext``) follows the
+    provider's disconnect policy.
+    """
+
+    def __init__(self, call: Call, upstream: UpstreamStream) -> None:
+        self._call = call
+        self._upstream = upstream
+        self._sse = SseParser()
+        self._parser = call.adapter.stream_parser()
+        self._queue: deque[StreamEvent] = deque()
+        self._failure: UpstreamError | None = None
+        self._has_content = False
+        self._is_over = False
+        self._is_left = False
+        self._received_bytes = 0
+        self._output_bytes = 0
+        self._events = 0
+        self._first_content_ms: int | None = None
+
+    async def begin(self) -> None:
+        """Reads to the first content or to a proper end. Raises ``UpstreamError``; then everything is settled."""
+        try:
+            await self._refuse_other_answers()
+            while not (self._has_content or self._is_over or self._failure is not None):
+                await self._advance()
+                if self._received_bytes > PREAMBLE_BYTES_MAX and not self._has_content:
+                    self._failure = BodyTooLarge("too much before the first content")
+        except UpstreamError as error:
+            self._failure = error
+        except BaseException as cause:
+            self._leave(CLIENT_CLOSED if isinstance(cause, asyncio.CancelledError) else INTERNAL_ERROR)
+            raise
+        if self._failure is not None and not self._has_content:
+            await self._fail(self._failure)
+
+    def __aiter__(self) -> LiveStream:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        try:
+            while not self._queue:
+                if self._is_left:
+                    raise StopAsyncIteration
+                if self._failure is not None:
+                    await self._fail(self._failure)
+                if self._is_over:
+                    await self._succeed()
+                    raise StopAsyncIteration
+                await self._advance()
+        except asyncio.CancelledError:
+            self._leave(CLIENT_CLOSED)
+            raise
+        return self._queue.popleft()
+
+    async def aclose(self) -> None:
+        """Safe to call at any time, any number of times. Does not wait for a drain."""
+        closing = self._leave(CLIENT_CLOSED)
+        if closing is not None:
+            await asyncio.wait({closing})
+
+    # ----------------------------------------------------------------- reading
+
+    async def _refuse_other_answers(self) -> None:
+        """An error status, or a success that is no stream: JSON may hold an error, a page for people is none of ours."""
+        is_success = 200 <= self._upstream.status < 300
+        if is_success and not self._upstream.headers.get("content-type", "").startswith(_NO_STREAM):
+            return
+        response = await self._upstream.read_response()
+        if not is_success:
+            raise self._call.adapter.parse_error(response)
+        self._call.adapter.parse_chat(response)
+        raise InvalidBody("a whole answer where a stream was asked for")
+
+    async def _advance(self) -> None:
+        """One network chunk. Failures are kept: the events before them are delivered first."""
+        try:
+            chunk = await self._upstream.next_chunk()
+        except UpstreamError as error:
+            if self._parser.is_complete:
+                self._is_over = True  # everything was said; how the connection ends does not matter any more
+            else:
+                self._failure = error
+            return
+        self._received_bytes += len(chunk)
+        try:
+            if chunk:
+                for event in self._sse.feed(chunk):
+                    self._take(event)
+            else:
+                self._take_the_rest()
+        except UpstreamError as error:
+            if not self._is_over:
+                self._failure = error
+        self._is_over = self._is_over or not chunk
+
+    def _take_the_rest(self) -> None:
+        """At the end of the body: an event may lack its blank line, and half an event is a cut, not nonsense."""
+        try:
+            for event in self._sse.finish():
+                self._take(event)
+        except InvalidBody:
+            if not self._parser.is_complete:
+                raise StreamTruncated("the stream ended inside an event") from None
+        if not self._parser.is_complete:
+            raise StreamTruncated("the stream ended without its finish marker")
+
+    def _take(self, event: SseEvent) -> None:
+        self._upstream.progress()
+        delta = self._parser.feed(event)
+        if delta.is_end and not self._parser.is_complete:
+            raise StreamTruncated("the stream ended without its finish marker")
+        self._events += 1
+        if delta.has_content:
+            self._output_bytes += _output_bytes(delta)
+            if not self._has_content:
+                self._has_content = True
+                self._first_content_ms = self._call.elapsed_ms
+        self._is_over = self._is_over or delta.is_end
+        self._queue.append(StreamEvent(event.raw, delta))
+
+    # ----------------------------------------------------------------- ending
+
+    async def _succeed(self) -> None:
+        self._is_left = True
+        if self._upstream.at_eof:
+            await self._upstream.aclose()
+        else:  # the end of the body is still under way; waiting for it saves the connection, but not on the client's time
+            self._call.up.supervise(self._upstream.finish())
+        await self._call.settle(self._outcome(""), None)
+
+    async def _fail(self, error: UpstreamError) -> None:
+        self._is_left = True
+        await self._upstream.aclose()
+        await self._call.settle(self._outcome(error.code, error), error)
+        raise error
+
+    def _leave(self, code: str) -> asyncio.Task[None] | None:
+        """The client is gone. Returns the task that closes and settles, ``None`` when there is nothing to wait for."""
+        if self._is_left:
+            return None
+        self._is_left = True
+        self._queue.clear()
+        if self._parser.is_complete and self._parser.usage_is_final:
+            return self._call.up.settle(self._close("" if self._is_over else code))
+        drains = self._call.target.provider.disconnect_policy is DisconnectPolicy.DRAIN
+        if drains and code == CLIENT_CLOSED and self._failure is None and self._call.up.drains < DRAINS_MAX:
+            self._call.up.settle(self._drain(code))
+            return None
+        return self._call.up.settle(self._close(code))
+
+    async def _close(self, code: str) -> None:
+        await self._upstream.aclose()
+        closing = self._call.abandon(self._outcome(code))
+        if closing is not None:
+            await asyncio.wait({closing})
+
+    async def _drain(self, code: str) -> None:
+        """Reads on for the exact usage, up to 60 s and 8 MiB."""
+        self._call.up.drains += 1
+        limit = self._received_bytes + DRAIN_BYTES_MAX
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                while not (self._is_over or self._failure is not None or self._received_bytes > limit):
+                    await self._advance()
+                    self._queue.clear()
+        except TimeoutError:
+            pass  # what is known by now is what is settled
+        finally:
+            self._call.up.drains -= 1
+            await self._close(code)
+
+    def _outcome(self, code: str, error: UpstreamError | None = None) -> AttemptOutcome:
+        usage = self._parser.usage
+        if self._parser.usage_is_final and usage.is_complete:
+            billing = Billing.MEASURED
+        elif error is None or error.may_have_billed or self._output_bytes:
+            billing = Billing.ESTIMATE
+        else:
+            billing = Billing.NOTHING
+        return AttemptOutcome(
+            billing,
+            usage,
+            delivered_output_bytes=self._output_bytes,
+            upstream_id=self._parser.upstream_id,
+            error_code=code,
+            latency_ms=self._call.elapsed_ms,
+            first_byte_ms=self._first_content_ms,
+            events=self._events,
+        )
+
+
+def _output_bytes(delta: ChatDelta) -> int:
+    arguments = "".join(call.arguments for call in delta.tool_calls)
+    return sum(len(text.encode("utf-8", "replace")) for text in (delta.text, delta.reasoning, delta.refusal, arguments) if text)

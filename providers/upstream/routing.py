@@ -1,0 +1,317 @@
+"""plan(snapshot, request, wishes): which targets may answer a request, in which order, and why the others may not."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from providers.upstream.errors import ModelNotAllowed, ModelUnknown, RoutingError
+from providers.upstream.types import (
+    Capability,
+    ChatRequest,
+    HealthStatus,
+    Plan,
+    Policy,
+    RouteSpec,
+    Skipped,
+    Snapshot,
+    Target,
+    TextPart,
+    Wishes,
+)
+
+__all__ = ["AUTO", "ModelNotAllowed", "ModelUnknown", "RoutingError", "names_for", "none_open", "plan"]
+
+AUTO = "auto"
+_AUTO_ROUTES = (AUTO, "default")
+_NEAREST_MAX = 3
+# No tokenizer in use averages more bytes of visible text per token than this.
+_BYTES_PER_TOKEN_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A target with its place: lower ``tier`` and ``priority`` first, then higher ``weight``, then the address.
+
+    ``wish`` is its position among the caller's wishes, lower first. ``granted`` means its route is allowed by name.
+    """
+
+    target: Target
+    tier: int
+    priority: int
+    weight: int
+    wish: int
+    granted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """What a name stands for: ``route`` when it is a route's, ``provider`` when it is an address, ``wish`` its rank as a wish."""
+
+    targets: tuple[Target, ...]
+    route: RouteSpec | None = None
+    provider: str | None = None
+    wish: int | None = None
+
+
+def none_open(_target_id: int) -> float | None:
+    return None
+
+
+def plan(snapshot: Snapshot, request: ChatRequest, wishes: Wishes, is_open: Callable[[int], float | None] = none_open) -> Plan:
+    """The targets to try, best first, possibly none; everything left out is in ``skipped`` with its reason.
+
+    ``is_open`` tells for how many seconds a target's circuit stays open. Raises ``ModelUnknown`` and ``ModelNotAllowed``.
+    """
+    pools = _pools(snapshot, wishes)
+    policy = wishes.policy or next((pool.route.policy for pool in pools if pool.route and pool.route.policy), None)
+    policy = policy or snapshot.routing.default_policy
+    candidates = list(_candidates(pools, wishes))
+    if not candidates:
+        raise ModelUnknown(_asked_for(wishes), _nearest(snapshot, wishes))
+    allowed = [candidate for candidate in candidates if _is_allowed(candidate, wishes)]
+    if not allowed:
+        raise ModelNotAllowed(_asked_for(wishes))
+    ordered = sorted(allowed, key=lambda candidate: _ORDERS[policy](candidate, request))
+    provider = wishes.provider or next((pool.provider for pool in pools if pool.provider), None)
+    if provider is not None:
+        ordered.sort(key=lambda candidate: candidate.target.provider.slug != provider)
+    skipped = [
+        Skipped(candidate.target.address, "not_allowed", "this caller may not use it")
+        for candidate in candidates
+        if not _is_allowed(candidate, wishes)
+    ]
+    targets, panic = _usable([candidate.target for candidate in ordered], request, is_open, skipped)
+    return Plan(targets, tuple(skipped), policy, _why(targets, policy, provider, ordered, wished=len(wishes.preferred), panic=panic))
+
+
+def names_for(snapshot: Snapshot, allowed_models: frozenset[str] | None) -> tuple[tuple[str, str], ...]:
+    """The names a caller may ask for with their owners, sorted: routes (owned by ``gateway``), then models (by provider)."""
+    wishes = Wishes(allowed_models=allowed_models)
+    routes = sorted(name for name in snapshot.routes if _names_allow(wishes, name))
+    targets = sorted(snapshot.targets.values(), key=lambda target: (target.name, target.provider.priority, target.address))
+    owners: dict[str, str] = {}
+    for target in targets:
+        if target.name not in routes and _names_allow(wishes, target.name, target.address):
+            owners.setdefault(target.name, target.provider.slug)
+    return (*((name, "gateway") for name in routes), *owners.items())
+
+
+# --------------------------------------------------------------------------- names
+
+
+def _pools(snapshot: Snapshot, wishes: Wishes) -> list[_Pool]:
+    """What the name asked for means, in tiers: exactly one pool for a name, several for ``auto``."""
+    if wishes.model != AUTO:
+        pool = _resolve(snapshot, wishes.model)
+        return [pool] if pool is not None else []
+    wished = [_resolve(snapshot, name) if slug is None else _of_provider(snapshot, slug, name) for slug, name in wishes.preferred]
+    routes = [_route_pool(snapshot, snapshot.routes[name]) for name in _AUTO_ROUTES if name in snapshot.routes][:1]
+    everything = _Pool(tuple(target for target in snapshot.targets.values() if Capability.CHAT in target.capabilities))
+    pools = [_Pool(pool.targets, pool.route, wish=rank) for rank, pool in enumerate(wished) if pool is not None]
+    return [*pools, *routes, everything]
+
+
+def _resolve(snapshot: Snapshot, name: str) -> _Pool | None:
+    """Route, then ``provider/model``, then model name: exact, because near misses must not reach another model."""
+    route = snapshot.routes.get(name)
+    if route is not None:
+        return _route_pool(snapshot, route)
+    slug, _, model = name.partition("/")
+    addressed = [target for target in _named(snapshot, model) if target.provider.slug == slug]
+    if addressed:
+        return _Pool((*addressed, *(t for t in _named(snapshot, model) if t not in addressed)), provider=slug)
+    named = _named(snapshot, name)
+    return _Pool(named) if named else None
+
+
+def _of_provider(snapshot: Snapshot, slug: str, model: str) -> _Pool | None:
+    """The model at this provider only."""
+    targets = tuple(target for target in _named(snapshot, model) if target.provider.slug == slug)
+    return _Pool(targets) if targets else None
+
+
+def _route_pool(snapshot: Snapshot, route: RouteSpec) -> _Pool:
+    return _Pool(tuple(snapshot.targets[choice.target_id] for choice in route.choices if choice.target_id in snapshot.targets), route)
+
+
+def _named(snapshot: Snapshot, name: str) -> tuple[Target, ...]:
+    return tuple(snapshot.targets[i] for i in snapshot.targets_by_name.get(name, ()) if i in snapshot.targets)
+
+
+def _candidates(pools: list[_Pool], wishes: Wishes) -> Iterator[_Candidate]:
+    """Each target once, in its first pool. With a provider named, the others stay only as fall-backs of the same model."""
+    only = wishes.provider or next((pool.provider for pool in pools if pool.provider), None)
+    if only is not None:
+        pools = _narrowed(pools, only, allow_fallback=wishes.allow_fallback)
+    seen: set[int] = set()
+    for tier, pool in enumerate(pools):
+        places = {choice.target_id: choice for choice in pool.route.choices} if pool.route else {}
+        for target in pool.targets:
+            if target.id in seen:
+                continue
+            seen.add(target.id)
+            place = places.get(target.id)
+            yield _Candidate(
+                target=target,
+                tier=tier,
+                priority=place.priority if place else target.provider.priority,
+                weight=place.weight if place else target.provider.weight,
+                wish=_wish(target, wishes) if pool.wish is None else pool.wish,
+                granted=pool.route is not None and _names_allow(wishes, pool.route.name),
+            )
+
+
+def _narrowed(pools: list[_Pool], slug: str, *, allow_fallback: bool) -> list[_Pool]:
+    """Nothing at all when the provider has none of the models: another one instead would not be what was asked for."""
+    own_names = {target.name for pool in pools for target in pool.targets if target.provider.slug == slug}
+    return [
+        replace(pool, targets=tuple(t for t in pool.targets if t.provider.slug == slug or (allow_fallback and t.name in own_names)))
+        for pool in pools
+    ]
+
+
+def _wish(target: Target, wishes: Wishes) -> int:
+    for position, (slug, name) in enumerate(wishes.preferred):
+        if name == target.name and slug in (None, target.provider.slug):
+            return position
+    return len(wishes.preferred)
+
+
+def _asked_for(wishes: Wishes) -> str:
+    return f"{wishes.provider}/{wishes.model}" if wishes.provider else wishes.model
+
+
+def _nearest(snapshot: Snapshot, wishes: Wishes) -> tuple[str, ...]:
+    """Valid names that look alike; names this caller may not use are not given away."""
+    targets = [target for target in snapshot.targets.values() if _names_allow(wishes, target.name, target.address)]
+    names = {target.name for target in targets} | {name for name in snapshot.routes if _names_allow(wishes, name)}
+    if "/" in _asked_for(wishes):
+        names |= {target.address for target in targets}
+    return tuple(difflib.get_close_matches(_asked_for(wishes)[:200], sorted(names), n=_NEAREST_MAX, cutoff=0.4))
+
+
+def _names_allow(wishes: Wishes, *names: str) -> bool:
+    return wishes.allowed_models is None or not wishes.allowed_models.isdisjoint(names)
+
+
+def _is_allowed(candidate: _Candidate, wishes: Wishes) -> bool:
+    """By the model's own names, or because its route as a whole is allowed."""
+    return candidate.granted or _names_allow(wishes, candidate.target.name, candidate.target.address)
+
+
+# --------------------------------------------------------------------------- order
+
+_Key = tuple[int | str, ...]
+
+
+def _by_priority(candidate: _Candidate, _request: ChatRequest) -> _Key:
+    return (candidate.tier, candidate.priority, -candidate.weight, candidate.target.address)
+
+
+def _by_preference(candidate: _Candidate, request: ChatRequest) -> _Key:
+    return (candidate.wish, *_by_priority(candidate, request))
+
+
+def _by_cost(candidate: _Candidate, request: ChatRequest) -> _Key:
+    cost = _worst_cost_nano(candidate.target, request)
+    return (cost is None, cost or 0, *_by_priority(candidate, request))
+
+
+_ORDERS: Mapping[Policy, Callable[[_Candidate, ChatRequest], _Key]] = {
+    Policy.PRIORITY: _by_priority,
+    Policy.PREFERENCE: _by_preference,
+    Policy.COST: _by_cost,
+}
+
+
+def _worst_cost_nano(target: Target, request: ChatRequest) -> int | None:
+    """The most this request can cost there, in nano-dollars: a token is at least one byte. ``None`` without a price."""
+    price = target.price
+    if price is None:
+        return None
+    output_tokens = target.output_cap_tokens(request.max_output_tokens) * request.choices
+    per_million = request.body_bytes * price.input_nano_per_mtok + output_tokens * price.output_nano_per_mtok
+    return per_million // 1_000_000 + price.request_nano
+
+
+# --------------------------------------------------------------------------- filters
+
+
+def _usable(
+    targets: Iterable[Target], request: ChatRequest, is_open: Callable[[int], float | None], skipped: list[Skipped]
+) -> tuple[tuple[Target, ...], bool]:
+    """The targets that can take the call now, and whether all of them are ill (panic mode: trying beats refusing)."""
+    fit: list[Target] = []
+    for target in targets:
+        reason = _unfit(target, request, is_open)
+        if reason is None:
+            fit.append(target)
+        else:
+            skipped.append(Skipped(target.address, *reason))
+    wide = [target for target in fit if not _is_too_small(target, request)]
+    if wide:  # a guess never refuses a request: without a larger window the provider itself decides
+        skipped += [
+            Skipped(target.address, "context_too_small", f"its window holds {target.context_window_tokens} tokens")
+            for target in fit
+            if target not in wide
+        ]
+        fit = wide
+    healthy = [target for target in fit if target.provider.health is not HealthStatus.RED]
+    if not healthy:
+        return tuple(fit), bool(fit)
+    skipped += [Skipped(target.address, "unhealthy", "its last health check failed") for target in fit if target not in healthy]
+    return tuple(healthy), False
+
+
+def _unfit(target: Target, request: ChatRequest, is_open: Callable[[int], float | None]) -> tuple[str, str] | None:
+    missing = request.required_capabilities() - target.capabilities
+    if missing:
+        return "no_capability", "cannot do " + ", ".join(sorted(missing))
+    if target.price is None:
+        return "unpriced", "nobody set a price for it"
+    if target.provider.needs_credential and not target.provider.credentials:
+        return "no_credential", "its provider has no usable key"
+    wait_s = is_open(target.id)
+    if wait_s is not None:
+        return "circuit_open", f"it failed repeatedly and is tried again in {wait_s:.0f} s"
+    return None
+
+
+def _is_too_small(target: Target, request: ChatRequest) -> bool:
+    """Only visible text counts: images are no text, and a run of blanks may be a single token."""
+    window = target.context_window_tokens
+    if window is None or request.body_bytes <= window * _BYTES_PER_TOKEN_MAX:
+        return False
+    texts = (part.text for message in request.messages for part in message.parts if isinstance(part, TextPart))
+    visible_bytes = sum(len("".join(text.split()).encode("utf-8", "replace")) for text in texts)
+    return visible_bytes > window * _BYTES_PER_TOKEN_MAX
+
+
+# --------------------------------------------------------------------------- explanation
+
+_REASONS: Mapping[Policy, str] = {
+    Policy.PRIORITY: "has the highest priority",
+    Policy.COST: "costs least for this request",
+    Policy.PREFERENCE: "is preferred",
+}
+
+
+def _why(targets: tuple[Target, ...], policy: Policy, provider: str | None, ordered: list[_Candidate], *, wished: int, panic: bool) -> str:
+    if not targets:
+        return "No target can take this request now."
+    first = targets[0]
+    is_wished = any(candidate.target.id == first.id and candidate.wish < wished for candidate in ordered)
+    if provider is not None and first.provider.slug == provider:
+        reason = "was asked for by name"
+    elif len(ordered) == 1:
+        reason = "is the only target"
+    elif policy is Policy.PREFERENCE and not is_wished:
+        reason = _REASONS[Policy.PRIORITY]
+    else:
+        reason = _REASONS[policy]
+    spare = len(targets) - 1
+    others = "" if not spare else f"; {spare} fall-back{'s' if spare > 1 else ''} behind it"
+    alarm = "; every target is unhealthy, so health was ignored" if panic else ""
+    return f"{first.address} {reason}{others}{alarm}."

@@ -1,0 +1,146 @@
+"""The aiohttp session of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+
+import aiohttp
+from yarl import URL
+
+from providers.upstream.adapters import credential_headers
+from providers.upstream.egress import EgressPolicy, GuardedResolver, join_url
+from providers.upstream.errors import ConnectFailed, ConnectionLost, ConnectTimeout, InvalidBody
+from providers.upstream.transport.failures import as_upstream_error, redirected
+from providers.upstream.transport.limits import Deadline, Limits, Slots
+from providers.upstream.transport.stream import UpstreamStream
+from providers.upstream.types import CredentialRef, HttpRequest, HttpResponse, ProviderSpec
+
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class Transport:
+    """One aiohttp session per process. ``policy_source`` tells which addresses are allowed, at the moment of asking."""
+
+    def __init__(
+        self,
+        policy_source: Callable[[], EgressPolicy],
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._policy_source = policy_source
+        self._ssl_context = ssl_context
+        self._wall_clock = wall_clock
+        self._slots = Slots()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_end.append(_on_connected)
+        trace.on_connection_reuseconn.append(_on_connected)
+        connector = aiohttp.TCPConnector(
+            resolver=GuardedResolver(self._policy_source),
+            use_dns_cache=False,
+            limit=0,
+            ssl=self._ssl_context if self._ssl_context is not None else True,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_read=None),
+            headers={"accept-encoding": "identity", "user-agent": "aigateway"},
+            trace_configs=[trace],
+        )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(
+        self,
+        provider: ProviderSpec,
+        credential: CredentialRef | None,
+        http_request: HttpRequest,
+        deadline: Deadline,
+        request_headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> HttpResponse:
+        """One call, whole answer (at most 32 MiB), any status but a redirect. Raises the classes of ``errors``."""
+        stream = await self.open_stream(provider, credential, http_request, deadline, request_headers)
+        try:
+            return await stream.read_response()
+        except ConnectionLost as error:
+            raise InvalidBody("the answer was cut off") from error
+        finally:
+            await stream.aclose()
+
+    async def open_stream(
+        self,
+        provider: ProviderSpec,
+        credential: CredentialRef | None,
+        http_request: HttpRequest,
+        deadline: Deadline,
+        request_headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> UpstreamStream:
+        """Returns at the answer's headers. The caller must ``aclose()`` the stream on every path."""
+        url = join_url(provider.base_url, http_request.path)
+        self._policy_source().check_literal(url)
+        headers = {**http_request.headers, **provider.extra_headers, **request_headers}
+        if credential is not None:
+            headers.update(credential_headers(provider.auth_style, credential.secret))
+        await self._slots.take(provider)
+        try:
+            limits = Limits(provider.timeouts, deadline)
+            response = await self._open(http_request, url, headers, limits)
+        except BaseException:
+            self._slots.free(provider)
+            raise
+        return UpstreamStream(response, limits, lambda: self._slots.free(provider), self._wall_clock)
+
+    async def _open(self, http_request: HttpRequest, url: str, headers: Mapping[str, str], limits: Limits) -> aiohttp.ClientResponse:
+        if self._session is None:
+            raise ConnectFailed("the transport is not started")
+        timeouts = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=limits.connect_s)
+        try:
+            async with asyncio.timeout_at(limits.at) as timeout:
+                response = await self._session.request(
+                    http_request.method,
+                    URL(url, encoded=True),
+                    data=http_request.body or None,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=timeouts,
+                    trace_request_ctx=_Phase(limits, timeout),
+                )
+        except TimeoutError as error:
+            raise ConnectTimeout("no connection in time") if isinstance(error, aiohttp.ClientError) else limits.error() from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise as_upstream_error(error) from error
+        if 300 <= response.status < 400:
+            response.close()
+            raise redirected(response)
+        return response
+
+
+class _Phase:
+    """Moves a call's deadline when the connection stands."""
+
+    __slots__ = ("_limits", "_timeout")
+
+    def __init__(self, limits: Limits, timeout: asyncio.Timeout) -> None:
+        self._limits = limits
+        self._timeout = timeout
+
+    def connected(self) -> None:
+        self._limits.connected()
+        self._timeout.reschedule(self._limits.at)
+
+
+async def _on_connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+    context.trace_request_ctx.connected()

@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class UsageConfig(AppConfig):
     name = "usage"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from auditlog.registry import auditlog  # its models need the loaded registry
+
+        auditlog.register(self.get_model("ApiKey"), exclude_fields=["secret_sha256", "last_used_at"])
+        auditlog.register(self.get_model("Budget"))

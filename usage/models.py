@@ -94,7 +94,7 @@ class BudgetPeriod(models.Model):
 
 
 class GatewayProcess(models.Model):
-    """A process that may hold money. Attempts of one whose heartbeat stopped are orphans."""
+    """A process that may hold money. Attempts of one whose heartbeat stopped are orphans; one in the future is a lease."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     host = models.CharField(max_length=100)
@@ -135,6 +135,7 @@ class Attempt(models.Model):
     deployment_id = models.BigIntegerField()
     model_name = models.CharField(max_length=150)
     price_id = models.BigIntegerField()
+    price_card = models.JSONField(help_text="Copy of the card fixed at dispatch (usage.money.card_json).")
     stream = models.BooleanField()
     hold_nano = NanoDollarField()
     budget_period_ids = models.JSONField(default=list)
@@ -215,6 +216,7 @@ class LedgerEntry(models.Model):
             models.Index(fields=["dispatched_at"]),
             models.Index(fields=["user_id", "dispatched_at"]),
             models.Index(fields=["provider_id", "dispatched_at"]),
+            models.Index(fields=["posted_at"]),
         ]
 
     def __str__(self) -> str:

@@ -1,0 +1,58 @@
+"""M17: the database refuses to change or delete a ledger line, whoever asks."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from tests.usage.world import reserve_order, settlement
+from usage import append_only
+from usage.ledger import reserve_now, settle_now
+from usage.models import LedgerEntry
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def line(transactional_db: None) -> LedgerEntry:
+    order = reserve_order(5)
+    reserve_now(order)
+    settle_now(settlement(order, 3))
+    return LedgerEntry.objects.get()
+
+
+def test_M17_update_is_refused(line: LedgerEntry) -> None:
+    with pytest.raises(DatabaseError, match="append-only"):
+        LedgerEntry.objects.update(cost_nano=0)
+    assert LedgerEntry.objects.get().cost_nano == 3
+
+
+def test_M17_delete_is_refused(line: LedgerEntry) -> None:
+    with pytest.raises(DatabaseError, match="append-only"):
+        line.delete()
+    assert LedgerEntry.objects.count() == 1
+
+
+def test_M17_raw_sql_is_refused(line: LedgerEntry) -> None:
+    with pytest.raises(DatabaseError, match="append-only"), connection.cursor() as cursor:
+        cursor.execute("DELETE FROM usage_ledgerentry")
+
+
+def test_the_guard_can_be_taken_away_and_put_back_twice(line: LedgerEntry) -> None:
+    for _ in range(2):
+        append_only.remove(connection)
+    assert LedgerEntry.objects.update(note="x") == 1
+    for _ in range(2):
+        append_only.install(connection)
+    with pytest.raises(DatabaseError, match="append-only"):
+        LedgerEntry.objects.update(note="y")
+
+
+def test_the_migration_runs_backwards_and_forwards(line: LedgerEntry) -> None:
+    MigrationExecutor(connection).migrate([("usage", "0001_initial")])
+    assert LedgerEntry.objects.update(note="x") == 1
+    executor = MigrationExecutor(connection)
+    executor.migrate(executor.loader.graph.leaf_nodes("usage"))
+    with pytest.raises(DatabaseError, match="append-only"):
+        LedgerEntry.objects.update(note="y")

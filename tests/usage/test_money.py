@@ -1,0 +1,166 @@
+"""Costs are exact integers of nano-dollars; every expected figure here was worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from decimal import ROUND_HALF_EVEN, Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.upstream.types import PriceCard, TokenUsage
+from usage.money import MAX_NANO, UsageUnknown, card_from_json, card_json, cost_of, estimate, worst_case
+
+PLAIN = PriceCard(id=1, input_nano_per_mtok=2_500_000_000, output_nano_per_mtok=10_000_000_000)
+FULL = PriceCard(
+    id=2,
+    input_nano_per_mtok=3_000_000_000,
+    output_nano_per_mtok=15_000_000_000,
+    cache_read_nano_per_mtok=300_000_000,
+    cache_write_nano_per_mtok=3_750_000_000,
+    cache_write_1h_nano_per_mtok=6_000_000_000,
+    reasoning_nano_per_mtok=20_000_000_000,
+    audio_input_nano_per_mtok=40_000_000_000,
+    audio_output_nano_per_mtok=80_000_000_000,
+    request_nano=5_000_000,
+)
+EVERY_BUCKET = TokenUsage(
+    input_tokens=1000,
+    cache_read_tokens=2000,
+    cache_write_tokens=300,
+    cache_write_1h_tokens=40,
+    output_tokens=500,
+    reasoning_tokens=60,
+    audio_input_tokens=7,
+    audio_output_tokens=8,
+)
+
+
+@pytest.mark.parametrize(
+    ("usage", "card", "nano"),
+    [
+        # 1,000 x $2.50/M + 500 x $10/M = $0.0025 + $0.005
+        (TokenUsage(input_tokens=1000, output_tokens=500), PLAIN, 7_500_000),
+        # 3,000,000 + 600,000 + 1,125,000 + 240,000 + 7,500,000 + 1,200,000 + 280,000 + 640,000 + 5,000,000 per request
+        (EVERY_BUCKET, FULL, 19_585_000),
+        # without prices of their own: (1000+2000+300+40+7) x 2,500 + (500+60+8) x 10,000
+        (EVERY_BUCKET, PLAIN, 14_047_500),
+        (TokenUsage(input_tokens=0, output_tokens=0), FULL, 5_000_000),
+    ],
+)
+def test_cost_is_the_sum_of_the_buckets(usage: TokenUsage, card: PriceCard, nano: int) -> None:
+    assert cost_of(usage, card) == nano
+
+
+def test_M10_a_free_cache_read_price_is_a_price_and_not_a_missing_one() -> None:
+    free_reads = replace(PLAIN, cache_read_nano_per_mtok=0)
+    assert cost_of(TokenUsage(input_tokens=0, cache_read_tokens=1000, output_tokens=0), free_reads) == 0
+
+
+@pytest.mark.parametrize(("price", "nano"), [(500_000, 0), (1_500_000, 2), (2_500_000, 2), (500_001, 1), (1_499_999, 1), (1, 0)])
+def test_M19_one_rounding_half_to_even(price: int, nano: int) -> None:
+    card = PriceCard(id=1, input_nano_per_mtok=price, output_nano_per_mtok=0)
+    assert cost_of(TokenUsage(input_tokens=1, output_tokens=0), card) == nano
+
+
+def test_M19_buckets_are_summed_before_the_rounding() -> None:
+    card = PriceCard(id=1, input_nano_per_mtok=400_000, output_nano_per_mtok=400_000)
+    assert cost_of(TokenUsage(input_tokens=1, output_tokens=1), card) == 1
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        TokenUsage(),
+        TokenUsage(input_tokens=1),
+        TokenUsage(output_tokens=1),
+        TokenUsage(input_tokens=-1, output_tokens=1),
+        TokenUsage(input_tokens=1, output_tokens=1, cache_read_tokens=-5),
+        TokenUsage(input_tokens=10**30, output_tokens=1),
+    ],
+)
+def test_usage_that_is_no_measurement_has_no_cost(usage: TokenUsage) -> None:
+    with pytest.raises(UsageUnknown):
+        cost_of(usage, PLAIN)
+
+
+def test_a_cost_no_column_can_hold_is_refused() -> None:
+    with pytest.raises(UsageUnknown):
+        cost_of(TokenUsage(input_tokens=10**9, output_tokens=0), replace(PLAIN, input_nano_per_mtok=10**18))
+
+
+def test_worst_case_takes_the_dearest_bucket_of_each_direction() -> None:
+    # 100 bytes x $40/M (audio input) + 2 choices x 10 tokens x $80/M (audio output) + $0.005
+    assert worst_case(100, 10, 2, FULL) == 4_000_000 + 1_600_000 + 5_000_000
+
+
+def test_worst_case_rounds_up_and_counts_images_sent_by_address() -> None:
+    cheap = PriceCard(id=1, input_nano_per_mtok=1, output_nano_per_mtok=0)
+    assert worst_case(1, 0, 1, cheap) == 1
+    assert worst_case(0, 0, 1, PLAIN, images=2) == 2 * 50_000 * 2_500
+
+
+def test_worst_case_fits_the_column_whatever_is_asked() -> None:
+    assert worst_case(10**7, 10**15, 10**6, FULL) == MAX_NANO
+
+
+def test_estimate_errs_upwards_and_never_above_the_hold() -> None:
+    usage, cost = estimate(body_bytes=100, delivered_output_bytes=31, events=5, card=PLAIN, hold=10**9)
+    assert (usage.input_tokens, usage.output_tokens) == (34, 11 + 16)
+    assert cost == 34 * 2_500 + 27 * 10_000
+    assert estimate(100, 31, 50, PLAIN, 10**9)[0].output_tokens == 66
+    assert estimate(100, 31, 5, PLAIN, 1000)[1] == 1000
+
+
+tokens = st.none() | st.integers(0, 10**7)
+prices = st.none() | st.integers(0, 10**12)
+usages = st.builds(
+    TokenUsage,
+    input_tokens=st.integers(0, 10**7),
+    cache_read_tokens=tokens,
+    cache_write_tokens=tokens,
+    cache_write_1h_tokens=tokens,
+    output_tokens=st.integers(0, 10**7),
+    reasoning_tokens=tokens,
+    audio_input_tokens=tokens,
+    audio_output_tokens=tokens,
+)
+cards = st.builds(
+    PriceCard,
+    id=st.just(1),
+    input_nano_per_mtok=st.integers(0, 10**12),
+    output_nano_per_mtok=st.integers(0, 10**12),
+    cache_read_nano_per_mtok=prices,
+    cache_write_nano_per_mtok=prices,
+    cache_write_1h_nano_per_mtok=prices,
+    reasoning_nano_per_mtok=prices,
+    audio_input_nano_per_mtok=prices,
+    audio_output_nano_per_mtok=prices,
+    request_nano=st.integers(0, 10**9),
+)
+
+
+@given(usages, cards)
+def test_cost_equals_exact_decimal_arithmetic(usage: TokenUsage, card: PriceCard) -> None:
+    inputs = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input")
+    outputs = ("output", "reasoning", "audio_output")
+    total = Decimal(0)
+    for names, fallback in ((inputs, card.input_nano_per_mtok), (outputs, card.output_nano_per_mtok)):
+        for name in names:
+            price = getattr(card, f"{name}_nano_per_mtok")
+            total += Decimal(getattr(usage, f"{name}_tokens") or 0) * (fallback if price is None else price)
+    expected = (total / 1_000_000).quantize(Decimal(1), ROUND_HALF_EVEN) + card.request_nano
+    assert cost_of(usage, card) == expected
+
+
+@given(usages, cards)
+def test_no_call_within_its_bounds_costs_more_than_its_worst_case(usage: TokenUsage, card: PriceCard) -> None:
+    bound = worst_case(usage.total_input_tokens or 0, usage.total_output_tokens or 0, 1, card)
+    assert cost_of(usage, card) <= bound
+
+
+@given(cards)
+def test_a_card_survives_its_ledger_copy(card: PriceCard) -> None:
+    assert card_from_json(json.loads(card_json(card))) == card

@@ -1,0 +1,120 @@
+"""Every write with a rule: keys and budgets. Each owns its transaction, announces itself and is audited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from providers.models import ConfigVersion
+from usage import keys
+from usage.models import ApiKey, Budget
+from usage.money import MAX_NANO
+
+
+class ActionRefused(ValueError):
+    """The write breaks a rule; the message is for people."""
+
+
+def create_api_key(
+    user: AbstractBaseUser,
+    name: str,
+    *,
+    secret: str | None = None,
+    allowed_models: Iterable[str] = (),
+    allowed_contexts: Iterable[str] = (),
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """Makes a key and returns it with its plaintext, which is stored nowhere and cannot be had again.
+
+    ``secret`` is a plaintext chosen by the caller. Raises ``ActionRefused`` when it is unusable or taken.
+    """
+    plaintext = keys.new_key() if secret is None else secret
+    key_id = keys.lookup_id(plaintext)
+    if key_id is None:
+        raise ActionRefused(f"A key is {keys.FOREIGN_KEY_MIN} to {keys.KEY_MAX} printable ASCII characters without spaces.")
+    key = ApiKey(
+        id=key_id,
+        user_id=user.pk,
+        name=name,
+        secret_sha256=keys.sha256(plaintext),
+        allowed_models=[*allowed_models],
+        allowed_contexts=[*allowed_contexts],
+        expires_at=expires_at,
+    )
+    try:
+        with transaction.atomic():
+            key.save(force_insert=True)
+            ConfigVersion.bump(f"key:{key_id}")
+    except IntegrityError as error:
+        raise ActionRefused("This key exists already.") from error
+    return key, plaintext
+
+
+def update_api_key(
+    key: ApiKey, *, name: str, allowed_models: Iterable[str], allowed_contexts: Iterable[str], expires_at: datetime | None
+) -> ApiKey:
+    """Changes what a key may do, at once and everywhere."""
+    with transaction.atomic():
+        key = ApiKey.objects.select_for_update().get(pk=key.pk)
+        key.name = name
+        key.allowed_models = [*allowed_models]
+        key.allowed_contexts = [*allowed_contexts]
+        key.expires_at = expires_at
+        key.save(update_fields=["name", "allowed_models", "allowed_contexts", "expires_at"])
+        ConfigVersion.bump(f"key:{key.pk}")
+    return key
+
+
+def revoke_api_key(key: ApiKey) -> ApiKey:
+    """Ends a key for good. Revoking it again keeps the first date."""
+    with transaction.atomic():
+        key = ApiKey.objects.select_for_update().get(pk=key.pk)
+        if key.revoked_at is None:
+            key.revoked_at = timezone.now()
+            key.save(update_fields=["revoked_at"])
+            ConfigVersion.bump(f"key:{key.pk}")
+    return key
+
+
+def set_budget(scope: str, subject: AbstractBaseUser | ApiKey | None, period: str, cap_nano: int) -> Budget:
+    """Sets the cap of one scope and period; what is posted and held stays. ``subject`` is a user, a key, or ``None`` (gateway).
+
+    Raises ``ActionRefused`` for a subject that does not belong to the scope or a cap below 0.
+    """
+    if not 0 <= cap_nano <= MAX_NANO:
+        raise ActionRefused("A cap is an amount from 0 to 9.2 billion dollars.")
+    if period not in Budget.Period.values:
+        raise ActionRefused(f"A period is one of {', '.join(Budget.Period.values)}.")
+    user_id, key_id = _subject_ids(scope, subject)
+    with transaction.atomic():
+        budget, created = Budget.objects.select_for_update().get_or_create(
+            scope=scope, user_id=user_id, api_key_id=key_id, period=period, defaults={"cap_nano": cap_nano}
+        )
+        if not created:
+            budget.cap_nano = cap_nano
+            budget.save(update_fields=["cap_nano"])
+        ConfigVersion.bump("budgets")
+    return budget
+
+
+def delete_budget(budget: Budget) -> None:
+    """Lifts a limit. The ledger keeps its lines; the counters of this budget go."""
+    with transaction.atomic():
+        budget.delete()
+        ConfigVersion.bump("budgets")
+
+
+def _subject_ids(scope: str, subject: AbstractBaseUser | ApiKey | None) -> tuple[Any, str | None]:
+    """Primary keys of the user and of the API key; at most one is not ``None``."""
+    if scope == Budget.Scope.GATEWAY and subject is None:
+        return None, None
+    if scope == Budget.Scope.USER and isinstance(subject, AbstractBaseUser):
+        return subject.pk, None
+    if scope == Budget.Scope.KEY and isinstance(subject, ApiKey):
+        return None, subject.pk
+    raise ActionRefused("A user budget names a user, a key budget names a key, a gateway budget names nobody.")

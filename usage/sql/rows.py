@@ -1,0 +1,131 @@
+"""The rows a posting transaction writes and reads, and the statements every database must offer for it.
+
+Rows travel as one JSON parameter per statement: a whole batch costs one encode and one bind, where arrays of values cost
+the client thirty times more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Final, Protocol
+from uuid import UUID
+
+import msgspec
+from django.db.backends.utils import CursorWrapper
+
+from usage.ledger_types import MEASURED
+
+ORPHANED: Final = "orphaned"
+"""``error_code`` of an attempt whose process died; only these accept a late settlement."""
+
+
+class AttemptRow(msgspec.Struct, frozen=True):
+    """A new attempt. ``id`` and ``process_id`` are 32 hex digits, instants are ISO text in UTC without offset."""
+
+    id: str
+    request_id: str
+    attempt_no: int
+    process_id: str
+    user_id: int
+    api_key_id: str
+    context: str
+    dialect: str
+    model_asked: str
+    provider_id: int
+    provider_slug: str
+    deployment_id: int
+    model_name: str
+    price_id: int
+    price_card: msgspec.Raw
+    stream: bool
+    hold_nano: int
+    budget_period_ids: list[int]
+    dispatched_at: str
+
+
+class ClosingRow(msgspec.Struct, frozen=True):
+    """The end of an attempt. ``cost_nano is None`` writes no line (a void); ``basis`` then only marks a correction."""
+
+    attempt_id: str
+    status: str
+    cost_nano: int | None = None
+    basis: str = MEASURED
+    upstream_id: str = ""
+    error_code: str = ""
+    note: str = ""
+    latency_ms: int | None = None
+    first_byte_ms: int | None = None
+    input_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    audio_input_tokens: int | None = None
+    audio_output_tokens: int | None = None
+
+
+class PeriodChange(msgspec.Struct):
+    """What a batch does to one budget period. ``wanted_nano`` is the part of ``held_nano`` that must fit below the cap."""
+
+    id: int
+    posted_nano: int = 0
+    held_nano: int = 0
+    wanted_nano: int = 0
+
+
+class ClosedAttempt(msgspec.Struct, frozen=True):
+    """What closing an attempt returned to and took from its budget periods."""
+
+    id: UUID
+    released_nano: int
+    posted_nano: int
+    period_ids: list[int]
+
+
+class LockedPeriod(msgspec.Struct):
+    """A locked budget period with the cap, scope and unit of its budget. Admission counts in it."""
+
+    id: int
+    budget_id: int
+    key: str
+    posted_nano: int
+    held_nano: int
+    cap_nano: int
+    scope: str
+    unit: str
+
+
+class Statements(Protocol):
+    """One posting transaction, statement by statement. Locks are taken attempts first, then periods, each by id."""
+
+    def open(self, cursor: CursorWrapper) -> int:
+        """Bounds the transaction's waits where the database can and returns the configuration version in force."""
+
+    def close_attempts(self, cursor: CursorWrapper, rows: Sequence[ClosingRow], now: datetime) -> list[ClosedAttempt]:
+        """Closes those still dispatched and writes their lines; all others are left alone."""
+
+    def correct_orphans(self, cursor: CursorWrapper, rows: Sequence[ClosingRow], now: datetime) -> list[ClosedAttempt]:
+        """Closes those the sweeper estimated, with one correction line each: the difference to the estimate."""
+
+    def resolve_periods(self, cursor: CursorWrapper, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], int]:
+        """Ids of the periods ``(budget id, key)``, made where missing. A budget that is gone has none."""
+
+    def lock_periods(self, cursor: CursorWrapper, ids: Collection[int]) -> dict[int, LockedPeriod]:
+        """Locks in id order and reads; a period that is gone is absent."""
+
+    def insert_attempts(self, cursor: CursorWrapper, rows: Sequence[AttemptRow]) -> set[UUID]:
+        """Ids that were new."""
+
+    def existing_attempts(self, cursor: CursorWrapper, ids: Collection[UUID]) -> set[UUID]: ...
+
+    def find_orphans(self, cursor: CursorWrapper, alive_since: datetime, limit: int) -> list[tuple[UUID, int]]:
+        """Ids and holds of dispatched attempts whose process stopped or has not reported since."""
+
+    def change_periods(self, cursor: CursorWrapper, changes: Sequence[PeriodChange]) -> int:
+        """Adds the changes where what is wanted fits below the cap; returns how many periods changed."""
+
+
+def encode(rows: Sequence[msgspec.Struct]) -> str:
+    return msgspec.json.encode(rows).decode()

@@ -38,7 +38,7 @@ class DollarFormField(forms.DecimalField):
     def prepare_value(self, value: Any) -> Any:
         return f"{Decimal(value).scaleb(-9).normalize():f}" if isinstance(value, int) else value
 
-    def clean(self, value: Any) -> int | None:  # type: ignore[override]
+    def clean(self, value: Any) -> int | None:
         amount = super().clean(value)
         return None if amount is None else nano_from_dollars(amount)
 
@@ -46,10 +46,10 @@ class DollarFormField(forms.DecimalField):
         return super().has_changed(self.prepare_value(initial), data)
 
 
-class NanoDollarField(models.BigIntegerField):
+class NanoDollarField(models.BigIntegerField):  # type: ignore[type-arg]
     """An amount in integer nano-dollars (1e-9 USD), up to 9.2 billion dollars; people see and type dollars."""
 
-    def formfield(self, **kwargs: Any) -> forms.Field | None:  # type: ignore[override]
+    def formfield(self, **_: Any) -> forms.Field | None:
         return DollarFormField(
             required=not self.blank,
             label=str(self.verbose_name).capitalize(),
@@ -58,7 +58,7 @@ class NanoDollarField(models.BigIntegerField):
         )
 
 
-class SealedField(models.BinaryField):
+class SealedField(models.BinaryField):  # type: ignore[type-arg]
     """Ciphertext of a secret (``providers.secrets.seal``). Key rotation and its proof walk every field of this type."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

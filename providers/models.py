@@ -25,7 +25,9 @@ class Provider(models.Model):
     slug = models.SlugField(max_length=50, unique=True, help_text="Stable public name, as in <code>slug/model</code>.")
     label = models.CharField("name", max_length=100)
     kind = models.SlugField(max_length=40, help_text="Row of the provider catalogue: wire format, address, key style.")
-    base_url = models.URLField("base URL", max_length=300, help_text="Includes the API version, for example <code>https://api.openai.com/v1</code>.")
+    base_url = models.CharField(
+        "base URL", max_length=300, help_text="Includes the API version, for example <code>https://api.openai.com/v1</code>."
+    )
     enabled = models.BooleanField(default=True)
     priority = models.PositiveIntegerField(default=100, help_text="Lower is tried first.")
     weight = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)])
@@ -248,7 +250,7 @@ class ConfigVersion(models.Model):
         ``key:<id>``.
         """
         if not cls.objects.filter(pk=1).update(version=F("version") + 1):
-            cls.objects.bulk_create([cls(pk=1, version=0)], ignore_conflicts=True)
+            ConfigVersion.objects.bulk_create([ConfigVersion(pk=1, version=0)], ignore_conflicts=True)
             cls.objects.filter(pk=1).update(version=F("version") + 1)
         version = cls.current()
         ConfigChange.objects.create(version=version, subject=subject)

@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                 ('slug', models.SlugField(help_text='Stable public name, as in <code>slug/model</code>.', unique=True)),
                 ('label', models.CharField(max_length=100, verbose_name='name')),
                 ('kind', models.SlugField(help_text='Row of the provider catalogue: wire format, address, key style.', max_length=40)),
-                ('base_url', models.URLField(help_text='Includes the API version, for example <code>https://api.openai.com/v1</code>.', max_length=300, verbose_name='base URL')),
+                ('base_url', models.CharField(help_text='Includes the API version, for example <code>https://api.openai.com/v1</code>.', max_length=300, verbose_name='base URL')),
                 ('enabled', models.BooleanField(default=True)),
                 ('priority', models.PositiveIntegerField(default=100, help_text='Lower is tried first.')),
                 ('weight', models.PositiveIntegerField(default=1, validators=[django.core.validators.MinValueValidator(1)])),

@@ -1,0 +1,59 @@
+"""Registers providers from environment variables at first start, so that a key in the environment is all one needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.core.exceptions import ValidationError
+
+from providers import actions, prices
+from providers.audit import SYSTEM
+from providers.catalog import KINDS, ProviderKind
+from providers.models import Provider
+from providers.upstream.types import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What became of one kind named in the environment: registered, or why not. Never contains the key."""
+
+    kind: str
+    registered: bool
+    message: str
+
+
+def register_from_environment(environ: Mapping[str, str]) -> tuple[Registration, ...]:
+    """Creates a provider for every kind whose key (or, without a key, base URL) is set.
+
+    ``OPENAI_API_KEY`` and so on give the key, ``OPENAI_BASE_URL`` and so on another address. A kind that has, or ever had,
+    a provider is left alone: what an administrator changed or deleted stays so. No network is used; models come from the
+    price package, or from a later import.
+    """
+    taken = set(Provider.objects.values_list("kind", flat=True))
+    return tuple(_register(kind, environ) for kind in KINDS.values() if kind.slug not in taken and _is_named(kind, environ))
+
+
+def _value(environ: Mapping[str, str], name: str | None) -> str:
+    return environ.get(name, "").strip() if name else ""
+
+
+def _key_variable(kind: ProviderKind) -> str:
+    return kind.env_var or f"{kind.slug.upper()}_API_KEY"
+
+
+def _is_named(kind: ProviderKind, environ: Mapping[str, str]) -> bool:
+    if kind.env_var:
+        return bool(_value(environ, kind.env_var))
+    return bool(_value(environ, kind.base_url_env_var) or _value(environ, _key_variable(kind)))
+
+
+def _register(kind: ProviderKind, environ: Mapping[str, str]) -> Registration:
+    key = _value(environ, _key_variable(kind))
+    provider = Provider(kind=kind.slug, base_url=_value(environ, kind.base_url_env_var))
+    try:
+        actions.create_provider(provider, SYSTEM, Secret(key) if key else None)
+        report = actions.import_models(provider.pk, prices.known_models(kind), SYSTEM)
+    except ValidationError as error:
+        return Registration(kind.slug, False, " ".join(error.messages))
+    return Registration(kind.slug, True, f"{provider.label}: {report.summary}")

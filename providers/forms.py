@@ -1,0 +1,135 @@
+"""Admin forms. They show the rules of ``actions`` next to the fields; the actions check again when they save."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+
+from providers import actions
+from providers.audit import Actor
+from providers.catalog import CHOICES, KINDS
+from providers.models import Deployment, Price, Provider, Route
+from providers.serializers import SUPERUSER_FIELDS
+from providers.upstream.types import Capability, Secret
+
+
+class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A model form that asks an action whether the instance may be saved. The admin sets ``actor`` per request."""
+
+    actor: ClassVar[Actor] = Actor(None, is_superuser=False)
+
+    def check_rules(self) -> None:
+        """Raises ``ValidationError`` by field."""
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        if self.errors:
+            return
+        try:
+            self.check_rules()
+        except ValidationError as error:
+            self._show(error)
+
+    def _show(self, error: ValidationError) -> None:
+        by_field = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
+        for field, messages in by_field.items():
+            self.add_error(field if field in self.fields else None, messages)
+
+
+class ProviderForm(RuleForm):
+    kind = forms.ChoiceField(
+        choices=CHOICES,
+        initial="openai",
+        help_text="What kind of service it is. Address and wire format follow from it.",
+        widget=forms.Select(attrs={"data-base-urls": json.dumps({slug: kind.base_url for slug, kind in KINDS.items()})}),
+    )
+    label = forms.CharField(label="Name", max_length=100, required=False, help_text="How people see it. Empty: the name of the kind.")
+    base_url = forms.CharField(
+        label="Base URL",
+        max_length=300,
+        required=False,
+        help_text="With the API version, for example https://api.openai.com/v1. Empty: the address of the kind.",
+        widget=forms.TextInput(attrs={"class": "vTextField", "inputmode": "url", "spellcheck": "false"}),
+    )
+    api_key = forms.CharField(
+        label="API key",
+        required=False,
+        strip=True,
+        max_length=actions.SECRET_CHARS_MAX,
+        help_text="Encrypted when saved and never shown again. Empty: the stored key stays.",
+        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "off", "class": "vTextField", "spellcheck": "false"}),
+    )
+
+    class Meta:
+        model = Provider
+        fields = ("label", "kind", *(name for name in actions.PROVIDER_FIELDS if name not in ("slug", "label", "kind")))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is None:
+            self.fields["api_key"].help_text = "Encrypted when saved and never shown again. Servers of your own may need none."
+        if not self.actor.is_superuser:
+            for name in SUPERUSER_FIELDS:
+                self.fields.pop(name, None)
+        if self.instance.pk is not None and "kind" in self.fields:
+            self.fields["kind"].disabled = not self.actor.is_superuser
+
+    @property
+    def secret(self) -> Secret | None:
+        """The key typed in, if any."""
+        key = self.cleaned_data.get("api_key")
+        return Secret(key) if key else None
+
+    def check_rules(self) -> None:
+        if self.instance.pk is None:
+            actions.prepare_new(self.instance, self.actor, self.secret)
+            return
+        actions.prepare_update(self.instance, self.actor)
+        if self.secret is not None:
+            actions.check_secret(self.secret, self.actor)
+
+
+class DeploymentForm(RuleForm):
+    capabilities = forms.MultipleChoiceField(
+        choices=[(each.value, each.value.replace("_", " ")) for each in Capability],
+        initial=[Capability.CHAT.value, Capability.STREAM.value],
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        help_text="A request that needs more is never sent to this model.",
+    )
+
+    class Meta:
+        model = Deployment
+        fields = (
+            "provider", "name", "upstream_model", "display_name", "description", "enabled", "recommended", "capabilities",
+            "max_output_tokens", "context_window_tokens",
+        )  # fmt: skip
+
+    def check_rules(self) -> None:
+        actions.check_deployment(self.instance)
+
+
+class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Price
+        fields = ("valid_from", *actions.PRICE_FIGURES, "source")
+
+    def clean_source(self) -> str:
+        source: str = self.cleaned_data["source"]
+        try:
+            actions.check_source(source)
+        except ValidationError as error:
+            raise ValidationError(error.messages) from error
+        return source.strip()
+
+
+class RouteForm(RuleForm):
+    class Meta:
+        model = Route
+        fields = ("name", "policy", "enabled")
+
+    def check_rules(self) -> None:
+        actions.check_route(self.instance)

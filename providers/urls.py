@@ -1,0 +1,27 @@
+"""Paths below ``/api/v1/ai/``."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, path
+
+from providers import views
+
+
+def patterns(traffic_statistics: views.TrafficStatistics) -> list[URLPattern]:
+    """The routes, with the source of traffic statistics the composition root chooses."""
+    return [
+        path("models", views.ModelListView.as_view(traffic_statistics=traffic_statistics), name="models"),
+        path("admin/providers", views.ProvidersView.as_view(), name="admin-providers"),
+        path("admin/providers/health", views.ProvidersHealthView.as_view(), name="providers-health"),
+        path("admin/providers/status", views.StatusView.as_view(), name="providers-status"),
+        path("admin/providers/health-check", views.HealthCheckJobsView.as_view(), name="provider-health-check"),
+        path("admin/providers/health-check/<uuid:pk>", views.HealthCheckJobView.as_view(), name="provider-health-check-job"),
+        path("admin/providers/<int:pk>", views.ProviderView.as_view(), name="admin-provider"),
+        path("admin/providers/<int:pk>/toggle", views.ProviderToggleView.as_view(), name="provider-toggle"),
+        path("admin/providers/<int:pk>/import", views.ModelImportView.as_view(), name="provider-import-models"),
+        path("admin/providers/<int:pk>/health", views.ProviderHealthView.as_view(), name="provider-health"),
+        path("admin/providers/<int:pk>/health/history", views.HealthHistoryView.as_view(), name="provider-health-history"),
+    ]
+
+
+urlpatterns = patterns(views.no_statistics)

@@ -1,0 +1,125 @@
+"""The inference paths in the OpenAPI document: the edge answers them, so REST framework cannot describe them by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ALIASES = ("/api/ai/", "/api/providers", "/api/health")
+_ERROR = {"$ref": "#/components/schemas/ErrorAnswer"}
+_TEXT: dict[str, Any] = {"type": "string"}
+_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
+
+_MESSAGE = {
+    "type": "object",
+    "required": ["role"],
+    "properties": {
+        "role": {"type": "string", "enum": ["system", "developer", "user", "assistant", "tool"]},
+        "content": {"oneOf": [_TEXT, {"type": "array", "items": _OBJECT}], "nullable": True},
+        "tool_calls": {"type": "array", "items": _OBJECT},
+        "tool_call_id": _TEXT,
+    },
+}
+_OPTIONS: dict[str, Any] = {
+    "max_tokens": {"type": "integer", "minimum": 1},
+    "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+    "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+    "stop": {"oneOf": [_TEXT, {"type": "array", "items": _TEXT}]},
+    "seed": {"type": "integer"},
+    "tools": {"type": "array", "items": _OBJECT},
+    "response_format": _OBJECT,
+    "stream": {"type": "boolean", "default": False},
+}
+_CHAT = {
+    "type": "object",
+    "required": ["model", "messages"],
+    "properties": {"model": _TEXT, "messages": {"type": "array", "items": _MESSAGE, "minItems": 1}, **_OPTIONS},
+    "example": {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]},
+}
+_GENERATE = {
+    "type": "object",
+    "properties": {
+        "prompt": _TEXT,
+        "messages": {"type": "array", "items": _MESSAGE},
+        "model": {"type": "string", "default": "auto"},
+        "provider": _TEXT,
+        "context": {"type": "string", "default": "default"},
+        "system": _TEXT,
+        "policy": {"type": "string", "enum": ["preference", "priority", "cost"]},
+        "allow_fallback": {"type": "boolean", "default": True},
+        "use_cache": {"type": "boolean", "default": True},
+        "max_output_tokens": {"type": "integer", "minimum": 1},
+        **_OPTIONS,
+    },
+    "additionalProperties": False,
+    "example": {"prompt": "Hello", "context": "writing", "model": "auto"},
+}
+_GENERATED = {
+    "type": "object",
+    "properties": {
+        "text": _TEXT,
+        "finish_reason": {"type": "string", "enum": ["stop", "length", "tool_calls", "content_filter"], "nullable": True},
+        "tool_calls": {"type": "array", "items": _OBJECT},
+        "reasoning": {"type": "string", "nullable": True},
+        "request_id": _TEXT,
+        "model": _TEXT,
+        "provider": _TEXT,
+        "provider_name": _TEXT,
+        "context": _TEXT,
+        "usage": _OBJECT,
+        "cost": {
+            "type": "object",
+            "properties": {
+                "amount": {"type": "string", "example": "0.000012345"},
+                "currency": _TEXT,
+                "basis": {"type": "string", "enum": ["measured", "estimated"]},
+            },
+        },
+        "cached": {"type": "boolean"},
+        "attempts": {"type": "array", "items": _OBJECT},
+        "why": _OBJECT,
+    },
+}
+_STREAM = {"text/event-stream": {"schema": _TEXT}}
+_STATUSES = {
+    "400": "The request is wrong; `param` names the field.",
+    "401": "No key, or a bad one.",
+    "402": "A budget cannot cover the request, or the model has no price.",
+    "403": "The key may not use this model or context.",
+    "404": "There is no such model.",
+    "413": "The body is too large.",
+    "429": "Every candidate is rate limited.",
+    "502": "The providers failed.",
+    "503": "Nothing can take the request now.",
+    "504": "The provider did not answer in time.",
+}
+
+
+def drop_aliases(endpoints: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """``PREPROCESSING_HOOKS``: an alias is described where its view's canonical path is."""
+    return [endpoint for endpoint in endpoints if not endpoint[0].startswith(ALIASES)]
+
+
+def add_inference(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """``POSTPROCESSING_HOOKS``: adds the paths of ``aigateway.inference``."""
+    result["paths"] |= {
+        "/api/v1/ai/generate": {"post": _operation("generate", "Generate", _GENERATE, _GENERATED)},
+        "/v1/chat/completions": {"post": _operation("chat_completions", "OpenAI chat completions", _CHAT, _OBJECT)},
+        "/v1/models": {"get": _operation("models_openai", "Models you may use, in OpenAI's listing", None, _OBJECT)},
+    }
+    return result
+
+
+def _operation(operation_id: str, summary: str, body: dict[str, Any] | None, answer: dict[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": answer}}
+    responses: dict[str, Any] = {"200": {"description": summary, "content": content | (_STREAM if body else {})}}
+    responses |= {status: {"description": text, "content": {"application/json": {"schema": _ERROR}}} for status, text in _STATUSES.items()}
+    operation: dict[str, Any] = {
+        "operationId": operation_id,
+        "summary": summary,
+        "tags": ["inference"],
+        "security": [{"bearerKey": []}, {"headerKey": []}],
+        "responses": responses,
+    }
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    return operation

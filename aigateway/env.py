@@ -37,7 +37,7 @@ def words(name: str) -> list[str]:
 def stored_secret(path: Path, make: str) -> str:
     """The content of ``path``; created with ``make``, readable by its owner only, when it does not exist."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:

@@ -14,8 +14,9 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("AIGATEWAY_VAR") or BASE_DIR / "var")
 
 HOST = os.environ.get("HOST") or "127.0.0.1"
-PORT = env.integer("PORT", 8000, minimum=1)
+PORT = env.integer("PORT", 8000)  # 0: any free one
 PUBLIC_URL = os.environ.get("AIGATEWAY_PUBLIC_URL", "").rstrip("/")
+BEHIND_PROXY = env.flag("AIGATEWAY_BEHIND_PROXY")
 DEBUG = env.flag("AIGATEWAY_DEV")
 SECRET_KEY = os.environ.get("AIGATEWAY_SECRET_KEY") or env.stored_secret(VAR_DIR / "secret_key", env.new_secret_key())
 ALLOWED_HOSTS = env.allowed_hosts(HOST)
@@ -130,6 +131,7 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = Path(os.environ.get("AIGATEWAY_STATIC_ROOT") or VAR_DIR / "static")
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns about a folder that is not there.
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
@@ -142,7 +144,7 @@ LOGIN_REDIRECT_URL = "admin:index"
 
 _https = PUBLIC_URL.startswith("https://")
 SECURE_SSL_REDIRECT = _https
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("AIGATEWAY_BEHIND_PROXY") else None
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _https
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
@@ -188,6 +190,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {"HealthStatusEnum": [(color, color) for color in ("green", "yellow", "red", "unknown")]},
+    "PREPROCESSING_HOOKS": ["aigateway.api.inference_schema.drop_aliases"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "aigateway.api.inference_schema.add_inference",
+    ],
 }
 
 _celery_folder = VAR_DIR / "celery"

@@ -1,0 +1,55 @@
+"""The ASGI application: the edge for inference paths, Django for everything else, one data plane for both."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import django
+import structlog
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aigateway.settings")
+django.setup()
+
+from django.core.handlers.asgi import ASGIHandler  # noqa: E402 - needs the settings above
+
+from aigateway.edge import EdgeHandler, Receive, Scope, Send  # noqa: E402
+from aigateway.inference import INFERENCE_PATHS  # noqa: E402
+from aigateway.runtime import DataPlane  # noqa: E402
+
+_log = structlog.get_logger("aigateway.asgi")
+
+
+class Application:
+    """Routes by path. The data plane lives from lifespan start-up to shutdown."""
+
+    def __init__(self) -> None:
+        self._django: Any = ASGIHandler()
+        self._edge: EdgeHandler | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http" and is_inference(scope["path"]) and self._edge is not None:
+            await self._edge(scope, receive, send)
+        else:
+            await self._django(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        plane = DataPlane()
+        await plane.start()
+        self._edge = EdgeHandler(plane)
+        _log.info("data_plane_started", version=plane.version)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await plane.stop()
+        _log.info("data_plane_stopped")
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def is_inference(path: str) -> bool:
+    return path in INFERENCE_PATHS or path.startswith("/v1/")
+
+
+application = Application()

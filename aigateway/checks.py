@@ -1,0 +1,82 @@
+"""System checks of this project: mistakes that would otherwise show in production. Ids are stable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as Caution
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+from aigateway import env
+from providers.secrets import parse_ring
+
+POSTGRESQL_MIN = 140_000
+STATE_FOLDER_MODE = 0o077
+
+
+@register(Tags.security)
+def debug_stays_at_home(**_: Any) -> list[CheckMessage]:
+    """Debug pages show settings and source, so they are for loopback only."""
+    if settings.DEBUG and settings.HOST not in (*env.LOOPBACK_HOSTS, "::1"):
+        hint = "Unset AIGATEWAY_DEV, or set HOST=127.0.0.1."
+        return [Error(f"AIGATEWAY_DEV is on while HOST={settings.HOST} can be reached by others.", hint=hint, id="aigateway.E001")]
+    return []
+
+
+@register(Tags.security)
+def key_ring_is_well_formed(**_: Any) -> list[CheckMessage]:
+    try:
+        if settings.KEY_RING is not None:
+            parse_ring(settings.KEY_RING)
+    except ImproperlyConfigured as error:
+        return [Error(f"AIGATEWAY_KEKS: {error}.", hint="docs/configuration.md says how to make an entry.", id="aigateway.E002")]
+    return []
+
+
+@register(Tags.admin)
+def admin_lists_are_not_editable(**_: Any) -> list[CheckMessage]:
+    """Rows typed over in a list skip the rules of our actions, and forged forms have changed rows nobody saw."""
+    return [
+        Error(f"{type(model_admin).__name__} uses list_editable.", hint="Edit on the row's own page.", obj=model, id="aigateway.E003")
+        for model, model_admin in admin.site._registry.items()
+        if model_admin.list_editable
+    ]
+
+
+@register(Tags.database)
+def database_is_supported(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    messages: list[CheckMessage] = []
+    for alias in databases or ():
+        connection = connections[alias]
+        if connection.vendor not in ("postgresql", "sqlite"):
+            messages.append(Error(f"{connection.vendor} is not supported.", hint="Use PostgreSQL or SQLite.", id="aigateway.E004"))
+        elif connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SHOW server_version_num")
+                version = int(cursor.fetchone()[0])
+            if version < POSTGRESQL_MIN:
+                messages.append(Error(f"PostgreSQL {version // 10000} is too old.", hint="Use 14 or newer.", id="aigateway.E005"))
+    return messages
+
+
+@register(Tags.security, deploy=True)
+def state_is_private(**_: Any) -> list[CheckMessage]:
+    """The state folder may hold the secret key, the key ring and the database."""
+    folder = Path(settings.VAR_DIR)
+    if folder.exists() and folder.stat().st_mode & STATE_FOLDER_MODE:
+        return [Caution(f"{folder} can be read by other users of this machine.", hint=f"chmod 700 {folder}", id="aigateway.W001")]
+    return []
+
+
+@register(Tags.security, deploy=True)
+def public_address_is_encrypted(**_: Any) -> list[CheckMessage]:
+    if not settings.PUBLIC_URL.startswith("https://"):
+        hint = "Set AIGATEWAY_PUBLIC_URL to the address people use, behind a proxy that ends TLS."
+        return [Caution("AIGATEWAY_PUBLIC_URL is not an https address: keys would travel in clear.", hint=hint, id="aigateway.W002")]
+    return []

@@ -1,0 +1,175 @@
+"""The lean ASGI door for inference: Django's request, URLconf and asynchronous views without what costs a millisecond.
+
+Stock ``ASGIHandler`` opens a thread pool, sends signals through threads, starts two tasks and spools the body to a file for
+every request. This subclass of Django 5.2's handler drops these; ``tests/aigateway/test_edge.py`` pins what it relies on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
+from io import BytesIO
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest
+from django.core.handlers.exception import convert_exception_to_response
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import set_urlconf
+
+from aigateway.api.request_id import HEADER, RequestIdMiddleware, accepted_request_id
+from aigateway.errors import GatewayError, invalid_request
+from aigateway.runtime import DataPlane
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+EDGE_URLCONF = "aigateway.inference"
+CLIENT_STALL_S = 60.0
+_log = structlog.get_logger("aigateway.edge")
+
+
+class EdgeRequest(ASGIRequest):
+    """A request that knows the data plane that answers it."""
+
+    plane: DataPlane
+    request_id: str
+
+
+class EdgeStream(StreamingHttpResponse):
+    """A streamed answer that owns its upstream: ``aclose`` ends both, started or not, exactly once."""
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], release: Callable[[], Awaitable[None]], **headers: Any) -> None:
+        super().__init__(chunks, **headers)
+        self.chunks = chunks
+        self._release = release
+
+    async def aclose(self) -> None:
+        try:
+            await self.chunks.aclose()
+        finally:
+            await self._release()
+
+
+class EdgeHandler(ASGIHandler):
+    """Answers inference paths. Only asynchronous middleware runs here; the ORM never does."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self.plane = plane
+        super().__init__()
+
+    def load_middleware(self, is_async: bool = True) -> None:  # noqa: ARG002 - Django's signature
+        self._view_middleware: list[Any] = []
+        self._template_response_middleware: list[Any] = []
+        self._exception_middleware: list[Any] = []
+        inner = convert_exception_to_response(self._get_response_async)  # type: ignore[attr-defined]
+        self._middleware_chain = convert_exception_to_response(RequestIdMiddleware(inner))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
+        try:
+            async with asyncio.timeout(settings.BODY_RECEIPT_TIMEOUT_S):
+                body = await _read_body(scope, receive)
+        except (GatewayError, TimeoutError) as error:
+            await _send_response(_refusal(scope, error), send)
+            return
+        if body is None:
+            return
+        request = EdgeRequest(scope, BytesIO(body))
+        request._body = body  # bounded above; spares Django's own read and its smaller limit
+        request.plane = self.plane
+        request.urlconf = EDGE_URLCONF
+        await self._answer(request, receive, send)
+
+    async def _answer(self, request: EdgeRequest, receive: Receive, send: Send) -> None:
+        """Runs the request in this task; a second one waits for the client to leave and then cancels it."""
+        task = asyncio.current_task()
+        assert task is not None
+        left = False
+
+        async def watch() -> None:
+            nonlocal left
+            while (await receive())["type"] != "http.disconnect":
+                continue
+            left = True
+            task.cancel()
+
+        watcher = asyncio.ensure_future(watch())
+        try:
+            set_urlconf(EDGE_URLCONF)
+            response = await self._middleware_chain(request)  # type: ignore[misc]
+            await _send_response(response, send)
+        except asyncio.CancelledError:
+            if not left:
+                raise
+            task.uncancel()
+        finally:
+            watcher.cancel()
+
+
+def _refusal(scope: Scope, error: GatewayError | TimeoutError) -> HttpResponse:
+    """For requests that never became one: the body was too large, too slow or compressed."""
+    if isinstance(error, TimeoutError):
+        error = invalid_request(
+            f"The body did not arrive within {settings.BODY_RECEIPT_TIMEOUT_S:g} s.", code="request_timeout", status=408
+        )
+    sent = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin1")
+    request_id = accepted_request_id(sent)
+    headers = {"Connection": "close", HEADER: request_id, **error.http_headers()}
+    return HttpResponse(error.encoded(request_id), status=error.status, content_type="application/json", headers=headers)
+
+
+async def _read_body(scope: Scope, receive: Receive) -> bytes | None:
+    """The whole body, bounded as it arrives whatever ``Content-Length`` claims (B03); ``None`` when the client left."""
+    headers = dict(scope["headers"])
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise invalid_request("Compressed request bodies are not accepted.", code="unsupported_encoding", status=415)
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and len(declared) < 20 and int(declared) > settings.MAX_BODY_BYTES:
+        raise _too_large()
+    chunks: list[bytes] = []
+    received = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk = message.get("body", b"")
+        received += len(chunk)
+        if received > settings.MAX_BODY_BYTES:
+            raise _too_large()
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large() -> GatewayError:
+    return invalid_request(f"The body is larger than {settings.MAX_BODY_BYTES} bytes.", code="body_too_large", status=413)
+
+
+async def _send_response(response: HttpResponseBase, send: Send) -> None:
+    headers = [(name.encode("ascii"), value.encode("latin1")) for name, value in response.items()]
+    if isinstance(response, EdgeStream):
+        try:
+            await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+            await _send_chunks(response.chunks, send)
+        except TimeoutError:
+            _log.info("client_stalled", after_s=CLIENT_STALL_S)
+        finally:
+            await response.aclose()
+            response.close()
+        return
+    assert isinstance(response, HttpResponse)
+    headers.append((b"content-length", str(len(response.content)).encode("ascii")))
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.content})
+    response.close()
+
+
+async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
+    """Each chunk is sent as it comes; a client that does not read for ``CLIENT_STALL_S`` is let go (L05)."""
+    async for chunk in chunks:
+        async with asyncio.timeout(CLIENT_STALL_S):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

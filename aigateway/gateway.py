@@ -1,0 +1,253 @@
+"""THE PIPELINE: the life of one request, top to bottom.
+
+resolve preferences -> plan targets -> for each attempt: reserve, send, settle -> answer with its explanation.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import structlog
+from django.db import DatabaseError, InterfaceError
+
+from aigateway import errors
+from aigateway.callers import Caller
+from aigateway.dialects.base import Call, Explanation
+from aigateway.runtime import DataPlane
+from preferences.resolve import preferred_models
+from providers.upstream import dispatch, routing
+from providers.upstream.dispatch import AttemptOutcome, AttemptRecord, Billing, ChatAnswer, StreamAnswer
+from providers.upstream.errors import RoutingError
+from providers.upstream.transport import Deadline
+from providers.upstream.types import ChatResponse, ImagePart, Plan, PriceCard, Snapshot, StreamEvent, Target, TokenUsage, Wishes
+from usage import money
+from usage.ledger_types import ESTIMATED, MEASURED, ReserveOrder, Settlement, StaleConfiguration, Void
+
+STALE_RETRIES_MAX = 5
+_log = structlog.get_logger("aigateway.gateway")
+T = TypeVar("T")
+Reauthenticate = Callable[[], Awaitable[Caller]]
+
+
+@dataclass(slots=True)
+class Ticket:
+    """An open attempt: its id on the ledger and what was reserved for it."""
+
+    attempt_id: uuid.UUID
+    target: Target
+    price: PriceCard
+    hold_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    response: ChatResponse
+    explanation: Explanation
+
+
+@dataclass(slots=True)
+class Stream:
+    """An answer under way. ``explain`` is complete once ``events`` is exhausted."""
+
+    target: Target
+    attempts: tuple[AttemptRecord, ...]
+    plan: Plan
+    events: AsyncIterator[StreamEvent]
+    explain: Callable[[], Explanation]
+    aclose: Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Meter:
+    """Opens and closes attempts on the ledger: no call leaves unreserved, none ends unsettled (``AttemptLedger``)."""
+
+    plane: DataPlane
+    call: Call
+    caller: Caller
+    request_id: str
+    config_version: int
+    attempt_no: int = 0
+    cost_nano: int = 0
+    measured: bool = True
+    usage: TokenUsage = field(default_factory=TokenUsage)
+
+    async def open(self, target: Target, attempt_no: int) -> Ticket:  # noqa: ARG002 - numbers go on across a re-plan
+        """Reserves the worst case of ``target`` on every budget; raises what ``Ledger.reserve`` raises."""
+        request = self.call.request
+        assert target.price is not None, "routing leaves unpriced targets out"
+        hold_nano = money.worst_case(
+            request.body_bytes,
+            target.output_cap_tokens(request.max_output_tokens),
+            request.choices,
+            target.price,
+            images=sum(isinstance(part, ImagePart) and part.url is not None for message in request.messages for part in message.parts),
+        )
+        self.attempt_no += 1
+        ticket = Ticket(uuid.uuid4(), target, target.price, hold_nano)
+        await self.plane.ledger.reserve(
+            ReserveOrder(
+                attempt_id=ticket.attempt_id,
+                request_id=self.request_id,
+                attempt_no=self.attempt_no,
+                user_id=self.caller.user_id,
+                api_key_id=self.caller.api_key_id,
+                context=self.call.context,
+                dialect=self.call.dialect.value,
+                model_asked=request.model,
+                target=target,
+                stream=request.stream,
+                hold_nano=hold_nano,
+                budgets=self.caller.budgets,
+                config_version=self.config_version,
+                dispatched_at=datetime.now(UTC),
+            )
+        )
+        return ticket
+
+    async def close(self, ticket: Ticket, outcome: AttemptOutcome) -> None:
+        """Settles at the provider's own usage, at a flagged estimate, or voids the reservation."""
+        if outcome.billing is Billing.NOTHING:
+            await self.plane.ledger.void(Void(ticket.attempt_id, outcome.error_code, outcome.latency_ms))
+            return
+        usage, cost_nano, basis = _priced(ticket, outcome, self.call.request.body_bytes)
+        self.cost_nano += cost_nano
+        self.measured = self.measured and basis == MEASURED
+        self.usage = usage
+        await self.plane.ledger.settle(
+            Settlement(
+                attempt_id=ticket.attempt_id,
+                cost_nano=cost_nano,
+                usage=usage,
+                basis=basis,
+                upstream_id=outcome.upstream_id,
+                error_code=outcome.error_code,
+                latency_ms=outcome.latency_ms,
+                first_byte_ms=outcome.first_byte_ms,
+            )
+        )
+
+
+def _priced(ticket: Ticket, outcome: AttemptOutcome, body_bytes: int) -> tuple[TokenUsage, int, str]:
+    if outcome.billing is Billing.MEASURED:
+        try:
+            return outcome.usage, money.cost_of(outcome.usage, ticket.price), MEASURED
+        except money.UsageUnknown as reason:
+            _log.warning("usage_estimated", target=ticket.target.address, reason=str(reason))
+    usage, cost_nano = money.estimate(body_bytes, outcome.delivered_output_bytes, outcome.events, ticket.price, ticket.hold_nano)
+    return usage, cost_nano, ESTIMATED
+
+
+async def chat(plane: DataPlane, call: Call, caller: Caller, request_id: str, config_version: int, again: Reauthenticate) -> Answer:
+    """Answers one request. ``config_version`` is what ``caller`` is at least as new as; ``again`` authenticates anew
+    after the configuration moved. Raises errors of ``aigateway.errors``."""
+
+    async def attempt(meter: Meter, plan: Plan, deadline: Deadline) -> Answer:
+        answer: ChatAnswer = await dispatch.chat(plan, call.request, plane.upstreams, meter, deadline)
+        return Answer(answer.response, _explain(meter, plan, answer.target, answer.attempts))
+
+    return await _on_fresh_configuration(plane, call, caller, request_id, config_version, again, attempt)
+
+
+async def stream(plane: DataPlane, call: Call, caller: Caller, request_id: str, config_version: int, again: Reauthenticate) -> Stream:
+    """Starts one stream and returns at its first content, so that every fail-over happens before the client sees a byte."""
+
+    async def attempt(meter: Meter, plan: Plan, deadline: Deadline) -> Stream:
+        answer: StreamAnswer = await dispatch.stream(plan, call.request, plane.upstreams, meter, deadline)
+        return Stream(
+            target=answer.target,
+            attempts=answer.attempts,
+            plan=plan,
+            events=answer.events,
+            explain=lambda: _explain(meter, plan, answer.target, answer.attempts),
+            aclose=answer.aclose,
+        )
+
+    return await _on_fresh_configuration(plane, call, caller, request_id, config_version, again, attempt)
+
+
+async def _on_fresh_configuration(
+    plane: DataPlane,
+    call: Call,
+    caller: Caller,
+    request_id: str,
+    config_version: int,
+    again: Reauthenticate,
+    attempt: Callable[[Meter, Plan, Deadline], Awaitable[T]],
+) -> T:
+    """Runs ``attempt``. Neither a call nor a refusal rests on stale configuration: when it moved, catches up and starts over."""
+    deadline = Deadline(plane.snapshot.routing.deadline_s, time.monotonic)
+    meter = Meter(plane, call, caller, request_id, config_version)
+    for _ in range(STALE_RETRIES_MAX):
+        try:
+            plan = _plan(plane.snapshot, call, meter.caller, plane)
+        except (RoutingError, errors.GatewayError):
+            if not await _caught_up(plane, meter.config_version):
+                raise
+        else:
+            try:
+                return await attempt(meter, plan, deadline)
+            except StaleConfiguration:
+                await plane.refresh()
+        meter.config_version = plane.version
+        meter.caller = await again()
+    raise errors.access_unknown()
+
+
+async def _caught_up(plane: DataPlane, seen_version: int) -> bool:
+    """Whether the configuration is newer than ``seen_version`` by now; when the database is away, what is known stands."""
+    try:
+        await plane.refresh()
+    except (DatabaseError, InterfaceError):
+        return False
+    return plane.version > seen_version
+
+
+def _plan(snapshot: Snapshot, call: Call, caller: Caller, plane: DataPlane) -> Plan:
+    if caller.allowed_contexts is not None and call.context not in caller.allowed_contexts:
+        raise errors.context_not_allowed(call.context)
+    wishes = Wishes(
+        model=call.request.model,
+        provider=call.provider,
+        preferred=preferred_models(caller.preferences, call.context),
+        policy=call.policy,
+        allowed_models=caller.allowed_models,
+        allow_fallback=call.allow_fallback,
+    )
+    plan = routing.plan(snapshot, call.request, wishes, plane.breakers.open_for_s)
+    if not plan.targets:
+        raise errors.from_empty_plan(plan)
+    return plan
+
+
+def log_answer(explanation: Explanation, *, stream: bool) -> None:
+    """One line a request: the decision, the calls it took, what it cost. No prompts, no answers (R603)."""
+    _log.info(
+        "answered",
+        ledger_request_id=explanation.request_id,
+        target=explanation.target.address,
+        policy=explanation.plan.policy.value,
+        why=explanation.plan.why,
+        skipped=[f"{skipped.address}: {skipped.reason}" for skipped in explanation.plan.skipped],
+        attempts=[f"{record.target.address}: {record.code}" for record in explanation.attempts],
+        cost_nano=explanation.cost_nano,
+        measured=explanation.cost_measured,
+        stream=stream,
+    )
+
+
+def _explain(meter: Meter, plan: Plan, target: Target, attempts: tuple[AttemptRecord, ...]) -> Explanation:
+    return Explanation(
+        request_id=meter.request_id,
+        target=target,
+        plan=plan,
+        attempts=attempts,
+        cost_nano=meter.cost_nano,
+        cost_measured=meter.measured,
+        usage=meter.usage,
+        context=meter.call.context,
+    )

@@ -1,0 +1,40 @@
+"""Asks a running gateway on this machine whether it is ready. Used by the supervisor and as the container's health check."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+
+from aigateway import env
+
+TIMEOUT_S = 5.0
+
+
+def local_address(host: str) -> str:
+    """Where to reach, from this machine, a server that listens on ``host``."""
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared with, not bound to
+
+
+def readiness(host: str, port: int) -> tuple[bool, str]:
+    """Whether ``/readyz`` answers 200, and what it (or the connection) said; the text is for people."""
+    connection = http.client.HTTPConnection(local_address(host), port, timeout=TIMEOUT_S)
+    named = [name.lstrip(".") for name in env.allowed_hosts(host) if name != "*"]
+    try:
+        connection.request("GET", "/readyz", headers={"Host": named[0] if named else "localhost"})
+        response = connection.getresponse()
+        body = response.read(2000).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        return False, f"/readyz: {error}"
+    finally:
+        connection.close()
+    return response.status == http.HTTPStatus.OK, f"/readyz answered {response.status}: {body}"
+
+
+def main() -> None:
+    ready, said = readiness(os.environ.get("HOST") or "127.0.0.1", env.integer("PORT", 8000))
+    sys.exit(0 if ready else said)
+
+
+if __name__ == "__main__":
+    main()

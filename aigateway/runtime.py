@@ -1,0 +1,115 @@
+"""The data plane of one process: what the edge needs, started and stopped with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.utils import timezone
+
+from aigateway.callers import CallerDirectory
+from providers.registry import EVERYTHING, SnapshotHolder, changes_since
+from providers.upstream.breaker import Breakers
+from providers.upstream.dispatch import Upstreams
+from providers.upstream.egress import EgressPolicy
+from providers.upstream.transport import Transport
+from providers.upstream.types import Snapshot
+from usage.ledger import Ledger
+
+POLL_S = 0.5
+REGISTRY = "registry"
+LAST_USED_FLUSH_S = 30.0
+T = TypeVar("T")
+_log = structlog.get_logger("aigateway.runtime")
+
+
+class DataPlane:
+    """Owns the configuration snapshot, the callers, the ledger writer and the upstream connections of this process."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="config")
+        self._snapshots = SnapshotHolder()
+        self._refreshing = asyncio.Lock()
+        self._watcher: asyncio.Task[None] | None = None
+        self._egress: tuple[Snapshot | None, EgressPolicy] = (None, EgressPolicy())
+        self.version = 0
+        self.callers = CallerDirectory(self._executor)
+        self.ledger = Ledger()
+        self.in_flight = 0
+        self.in_flight_max = settings.MAX_IN_FLIGHT
+        self.breakers = Breakers(lambda: self.snapshot.routing)
+        self.transport = Transport(self._egress_policy)
+        self.upstreams = Upstreams(self.transport, self.breakers, lambda: self.snapshot.routing)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._snapshots.current
+
+    def _egress_policy(self) -> EgressPolicy:
+        """Private destinations are those of the current provider rows, no others."""
+        if self._egress[0] is not self.snapshot:
+            providers = {target.provider.id: target.provider for target in self.snapshot.targets.values()}
+            self._egress = (self.snapshot, EgressPolicy.for_providers(providers.values()))
+        return self._egress[1]
+
+    async def start(self) -> None:
+        await self._in_thread(self._snapshots.refresh)
+        self.version = self.snapshot.version
+        self.ledger.start()
+        await self.transport.start()
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        await self.upstreams.drain_pending()
+        await self.transport.close()
+        await self.callers.flush_last_used()
+        await asyncio.to_thread(self.ledger.stop, 10.0)
+        self._executor.shutdown(wait=True)
+
+    async def refresh(self) -> bool:
+        """Catches up with the configuration in the database. Returns whether anything had moved."""
+        async with self._refreshing:
+            version, subjects = await self._in_thread(lambda: changes_since(self.version))
+            if version == self.version and not self._price_is_due():
+                return False
+            if EVERYTHING in subjects or REGISTRY in subjects or self._price_is_due():
+                await self._in_thread(self._snapshots.refresh)
+            self.callers.drop(subjects)
+            self.version = version
+            _log.info("configuration_applied", version=version, subjects=subjects[:10])
+            return True
+
+    def _price_is_due(self) -> bool:
+        due_at = self._snapshots.due_at
+        return due_at is not None and due_at <= timezone.now()
+
+    async def _watch(self) -> None:
+        flush_in_s = LAST_USED_FLUSH_S
+        while True:
+            await asyncio.sleep(POLL_S)
+            flush_in_s -= POLL_S
+            try:
+                await self.refresh()
+                if flush_in_s <= 0:
+                    flush_in_s = LAST_USED_FLUSH_S
+                    await self.callers.flush_last_used()
+            except (DatabaseError, InterfaceError) as error:
+                _log.warning("configuration_not_checked", error=type(error).__name__)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, _with_own_connection, work)
+
+
+def _with_own_connection(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    finally:
+        close_old_connections()

@@ -1,0 +1,37 @@
+"""Lets Django empty the tables after a transactional test although the ledger refuses to be emptied.
+
+On SQLite Django flushes with DELETE, which the append-only triggers refuse; on PostgreSQL it truncates, which row triggers
+do not see. Import the fixture into a ``conftest.py``: ``from tests.ledger_guard import ledger_guard  # noqa: F401``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection
+
+from usage import append_only
+
+TRANSACTIONAL_FIXTURES = {"transactional_db", "live_server", "django_db_reset_sequences", "django_db_serialized_rollback"}
+
+
+def _is_transactional(request: pytest.FixtureRequest) -> bool:
+    marker = request.node.get_closest_marker("django_db")
+    by_marker = marker is not None and bool(marker.kwargs.get("transaction", marker.args[:1] == (True,)))
+    return by_marker or not TRANSACTIONAL_FIXTURES.isdisjoint(request.fixturenames)
+
+
+@pytest.fixture(autouse=True)
+def ledger_guard(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Installs the triggers for a transactional test and lifts them before the tables are flushed."""
+    if not _is_transactional(request):
+        yield
+        return
+    request.getfixturevalue("transactional_db")
+    if connection.vendor != "sqlite":
+        yield
+        return
+    append_only.install(connection)
+    yield
+    append_only.remove(connection)

@@ -1,0 +1,146 @@
+"""``make test``: static checks, then the tests on PostgreSQL and Redis with the coverage gate, then the tests on SQLite.
+
+Every stage runs, whatever failed before; the exit code is 1 when one did. ``--static`` stops before the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("aigateway", "providers", "usage", "preferences")
+STOP_TIMEOUT_S = 60.0
+
+PRODUCTION = {
+    "AIGATEWAY_PUBLIC_URL": "https://gateway.example.org",
+    "AIGATEWAY_ALLOWED_HOSTS": "gateway.example.org",
+    "AIGATEWAY_BEHIND_PROXY": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One command of the virtual environment and the variables it adds."""
+
+    name: str
+    command: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def _tool(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def _manage(name: str, *words: str, env: dict[str, str] | None = None) -> Stage:
+    return Stage(name, (sys.executable, "manage.py", *words), env or {})
+
+
+def _pytest(database: str, *words: str) -> Stage:
+    command = (sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal", "-p", "no:cacheprovider", *words)
+    return Stage(f"pytest on {database}", command, {"AIGATEWAY_TEST_DATABASE": database})
+
+
+MYPY = Stage("mypy", (_tool("mypy"), *PACKAGES))
+STATIC = (
+    Stage("ruff check", (_tool("ruff"), "check", ".")),
+    Stage("ruff format", (_tool("ruff"), "format", "--check", ".")),
+    Stage("import contracts", (_tool("lint-imports"),)),
+    _manage("migrations are complete", "makemigrations", "--check", "--dry-run"),
+    _manage("system checks", "check", "--fail-level", "WARNING"),
+    _manage("deployment checks", "check", "--deploy", "--fail-level", "WARNING", env=PRODUCTION),
+)
+TESTS = (_pytest("postgresql", "--cov", "--cov-report", "term:skip-covered"), _pytest("sqlite"))
+
+
+class Runner:
+    """Runs stages in a clean environment; ``failed`` names those that did not succeed."""
+
+    def __init__(self, scratch: Path) -> None:
+        foreign = {name for name in os.environ if name.startswith("AIGATEWAY_") and not name.startswith("AIGATEWAY_TEST_")}
+        foreign |= {"DATABASE_URL", "REDIS_URL", "HOST", "PORT", "MAKELEVEL", "MAKEFLAGS", "MFLAGS"}
+        self.env = {name: value for name, value in os.environ.items() if name not in foreign} | {"AIGATEWAY_VAR": str(scratch / "var")}
+        self.failed: list[str] = []
+        self._scratch = scratch
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def start(self, stage: Stage, output: int | None = None) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            stage.command, cwd=ROOT, env=self.env | stage.env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+        self._running.append(process)
+        return process
+
+    def run(self, stage: Stage) -> None:
+        _announce(stage.name)
+        started = time.monotonic()
+        self._finish(stage, self.start(stage), started)
+
+    def run_beside(self, beside: Stage, stages: tuple[Stage, ...]) -> None:
+        """Runs ``stages`` one by one while ``beside`` runs; its output is shown at the end."""
+        started = time.monotonic()
+        log = self._scratch / "beside.log"
+        with log.open("wb") as file:
+            process = self.start(beside, file.fileno())
+            for stage in stages:
+                self.run(stage)
+            process.wait()
+        _announce(beside.name)
+        print(log.read_text(errors="replace"), end="", flush=True)
+        self._finish(beside, process, started)
+
+    def end(self) -> None:
+        """Ends what still runs: as Ctrl-C would, then for good."""
+        for process in self._running:
+            if process.poll() is None:
+                process.terminate()
+        for process in self._running:
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def _finish(self, stage: Stage, process: subprocess.Popen[bytes], started: float) -> None:
+        code = process.wait()
+        self._running.remove(process)
+        if code:
+            self.failed.append(stage.name)
+            print(f"FAILED ({code}): {stage.name}", flush=True)
+        elif "pytest" not in stage.name:
+            print(f"passed in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _announce(name: str) -> None:
+    print(f"\n--- {name}", flush=True)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, _interrupt)
+    with tempfile.TemporaryDirectory(prefix="aigateway-check-") as scratch:
+        runner = Runner(Path(scratch))
+        try:
+            runner.run_beside(MYPY, STATIC)
+            for stage in () if "--static" in sys.argv else TESTS:
+                runner.run(stage)
+        except KeyboardInterrupt:
+            return 130
+        finally:
+            runner.end()
+    if runner.failed:
+        print(f"\nFAILED: {', '.join(runner.failed)}", flush=True)
+    return 1 if runner.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

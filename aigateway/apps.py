@@ -6,4 +6,4 @@ class AIGatewayConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from aigateway import checks  # noqa: F401 - registers them
+        from aigateway import celery, checks  # noqa: F401 - makes our Celery application the current one, registers our checks

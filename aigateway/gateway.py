@@ -24,7 +24,19 @@ from providers.upstream import dispatch, routing
 from providers.upstream.dispatch import AttemptOutcome, AttemptRecord, Billing, ChatAnswer, StreamAnswer
 from providers.upstream.errors import RoutingError
 from providers.upstream.transport import Deadline
-from providers.upstream.types import ChatResponse, ImagePart, Plan, PriceCard, Snapshot, StreamEvent, Target, TokenUsage, Wishes
+from providers.upstream.types import (
+    Capability,
+    ChatRequest,
+    ChatResponse,
+    ImagePart,
+    Plan,
+    PriceCard,
+    Snapshot,
+    StreamEvent,
+    Target,
+    TokenUsage,
+    Wishes,
+)
 from usage import money
 from usage.ledger_types import ESTIMATED, MEASURED, ReserveOrder, Settlement, StaleConfiguration, Void
 
@@ -114,7 +126,7 @@ class Meter:
         if outcome.billing is Billing.NOTHING:
             await self.plane.ledger.void(Void(ticket.attempt_id, outcome.error_code, outcome.latency_ms))
             return
-        usage, cost_nano, basis = _priced(ticket, outcome, self.call.request.body_bytes)
+        usage, cost_nano, basis = _priced(ticket, outcome, self.call.request)
         self.cost_nano += cost_nano
         self.measured = self.measured and basis == MEASURED
         self.usage = usage
@@ -132,14 +144,22 @@ class Meter:
         )
 
 
-def _priced(ticket: Ticket, outcome: AttemptOutcome, body_bytes: int) -> tuple[TokenUsage, int, str]:
+def _priced(ticket: Ticket, outcome: AttemptOutcome, request: ChatRequest) -> tuple[TokenUsage, int, str]:
     if outcome.billing is Billing.MEASURED:
         try:
             return outcome.usage, money.cost_of(outcome.usage, ticket.price), MEASURED
         except money.UsageUnknown as reason:
             _log.warning("usage_estimated", target=ticket.target.address, reason=str(reason))
-    usage, cost_nano = money.estimate(body_bytes, outcome.delivered_output_bytes, outcome.events, ticket.price, ticket.hold_nano)
+    if not request.stream or Capability.REASONING in ticket.target.capabilities:
+        # What was generated unseen, a lost answer or hidden reasoning, has no other bound than what was reserved.
+        return outcome.usage, ticket.hold_nano, ESTIMATED
+    usage, cost_nano = money.estimate(request.body_bytes, outcome.delivered_output_bytes, outcome.events, ticket.price, ticket.hold_nano)
     return usage, cost_nano, ESTIMATED
+
+
+def _headers(request_id: str) -> dict[str, str]:
+    """OpenAI keeps a client's own id in its logs (platform.openai.com, "Debugging requests"): lost answers stay traceable."""
+    return {"X-Client-Request-Id": request_id}
 
 
 async def chat(plane: DataPlane, call: Call, caller: Caller, request_id: str, config_version: int, again: Reauthenticate) -> Answer:
@@ -147,7 +167,7 @@ async def chat(plane: DataPlane, call: Call, caller: Caller, request_id: str, co
     after the configuration moved. Raises errors of ``aigateway.errors``."""
 
     async def attempt(meter: Meter, plan: Plan, deadline: Deadline) -> Answer:
-        answer: ChatAnswer = await dispatch.chat(plan, call.request, plane.upstreams, meter, deadline)
+        answer: ChatAnswer = await dispatch.chat(plan, call.request, plane.upstreams, meter, deadline, _headers(request_id))
         return Answer(answer.response, _explain(meter, plan, answer.target, answer.attempts))
 
     return await _on_fresh_configuration(plane, call, caller, request_id, config_version, again, attempt)
@@ -157,7 +177,7 @@ async def stream(plane: DataPlane, call: Call, caller: Caller, request_id: str, 
     """Starts one stream and returns at its first content, so that every fail-over happens before the client sees a byte."""
 
     async def attempt(meter: Meter, plan: Plan, deadline: Deadline) -> Stream:
-        answer: StreamAnswer = await dispatch.stream(plan, call.request, plane.upstreams, meter, deadline)
+        answer: StreamAnswer = await dispatch.stream(plan, call.request, plane.upstreams, meter, deadline, _headers(request_id))
         return Stream(
             target=answer.target,
             attempts=answer.attempts,

@@ -330,7 +330,7 @@ class SuperuserOnly(BasePermission):
 
     message = "Only a superuser may test a provider."
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - the framework's signature
         return bool(request.user.is_active and getattr(request.user, "is_superuser", False))
 
 

@@ -123,6 +123,7 @@ def deployment_target(deployment: Deployment, provider: ProviderSpec, price: Pri
         price=price_card(price) if price else None,
         display_name=deployment.display_name or deployment.name,
         context_window_tokens=deployment.context_window_tokens,
+        recommended=deployment.recommended,
     )
 
 

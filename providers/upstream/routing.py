@@ -32,7 +32,7 @@ _BYTES_PER_TOKEN_MAX = 8
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A target with its place: lower ``tier`` and ``priority`` first, then higher ``weight``, then the address.
+    """A target with its place: lower ``tier`` and ``priority`` first, then the recommended, higher ``weight``, the address.
 
     ``wish`` is its position among the caller's wishes, lower first. ``granted`` means its route is allowed by name.
     """
@@ -207,7 +207,7 @@ _Key = tuple[int | str, ...]
 
 
 def _by_priority(candidate: _Candidate, _request: ChatRequest) -> _Key:
-    return (candidate.tier, candidate.priority, -candidate.weight, candidate.target.address)
+    return (candidate.tier, candidate.priority, not candidate.target.recommended, -candidate.weight, candidate.target.address)
 
 
 def _by_preference(candidate: _Candidate, request: ChatRequest) -> _Key:

@@ -105,9 +105,13 @@ def _compare(line: Posted, bill: Billed | None, verdict: Verdict) -> None:
     elif line.measured:
         verdict.measured_equal += 1
     elif line.cost_nano < bill.cost_nano:
-        verdict.faults.append(f"{line.name} estimates {line.cost_nano}, {bill.id} ({bill.outcome}) bills {bill.cost_nano}")
+        verdict.faults.append(f"{line.name} estimates {line.cost_nano}, {_shown(bill)}")
     else:
         verdict.estimated_covering += 1
+
+
+def _shown(bill: Billed) -> str:
+    return f"{bill.id} ({bill.model}, {bill.outcome}) bills {bill.cost_nano} for {bill.tokens}"
 
 
 def _cover(nameless: list[Posted], unnamed: list[Billed], verdict: Verdict) -> None:
@@ -127,7 +131,7 @@ def _cover(nameless: list[Posted], unnamed: list[Billed], verdict: Verdict) -> N
         if _place(bill.id, fits, taken, set()):
             verdict.estimated_covering += 1
         else:
-            verdict.faults.append(f"{bill.id} ({bill.model}, {bill.outcome}, {bill.cost_nano}) is billed, but not on the ledger")
+            verdict.faults.append(f"not on the ledger: {_shown(bill)}")
     verdict.estimated_unbilled += len(nameless) - len(taken)
 
 

@@ -114,6 +114,7 @@ class Target:
     price: PriceCard | None
     display_name: str = ""
     context_window_tokens: int | None = None
+    recommended: bool = False
 
     @property
     def address(self) -> str:

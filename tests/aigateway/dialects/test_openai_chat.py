@@ -27,7 +27,6 @@ from providers.upstream.types import (
 )
 from tests.aigateway.samples import explanation, target
 
-
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 

@@ -440,7 +440,9 @@ class RoutingConfigurationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return HttpResponseRedirect(reverse("admin:providers_routingconfiguration_change", args=[1]))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        return RoutingConfiguration.objects.filter(pk=1).first() or (RoutingConfiguration(pk=1) if object_id == "1" else None)
+        if object_id != "1":
+            return None
+        return RoutingConfiguration.objects.filter(pk=1).first() or RoutingConfiguration(pk=1)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         actions.update_routing_configuration(obj, actor_of(request))

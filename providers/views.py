@@ -19,7 +19,7 @@ from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.utils.http import quote_etag
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
-from rest_framework.exceptions import APIException, PermissionDenied
+from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.generics import GenericAPIView, ListAPIView, RetrieveAPIView
 from rest_framework.permissions import AllowAny, BasePermission
 from rest_framework.renderers import JSONRenderer
@@ -240,15 +240,9 @@ class ModelImportView(ProviderAdministration):
         try:
             report = discovery.import_from_provider(provider.pk, Actor.of(request.user))
         except UpstreamError as error:
-            raise ProviderUnreachable(health.advice_for(error)[1], error.code) from error
+            # From None: what the host said stays out of every log.
+            raise ValidationError({"provider": [health.advice_for(error)[1]]}) from None
         return Response(ImportReportSerializer(report).data)
-
-
-class ProviderUnreachable(APIException):
-    """The provider could not be asked. The sentence is ours; nothing it sent is shown."""
-
-    status_code = status.HTTP_502_BAD_GATEWAY
-    default_code = "provider_unreachable"
 
 
 # --------------------------------------------------------------------------- health

@@ -32,16 +32,16 @@ def upstream() -> Iterator[FakeProvider]:
 
 @pytest.fixture
 def superuser(db) -> User:
-    return User.objects.create_superuser("root", "root@example.org", "a long password")
+    return User.objects.create_superuser("root", "root@example.org")
 
 
 @pytest.fixture
 def plain_user(db) -> User:
-    return User.objects.create_user("ada", "ada@example.org", "a long password")
+    return User.objects.create_user("ada", "ada@example.org")
 
 
 def staff_with(*codenames: str, name: str = "staff") -> User:
-    user = User.objects.create_user(name, f"{name}@example.org", "a long password", is_staff=True)
+    user = User.objects.create_user(name, f"{name}@example.org", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=codenames, content_type__app_label="providers"))
     return user
 
@@ -60,6 +60,8 @@ def api(user: User | None) -> APIClient:
     return client
 
 
-def make_provider(base_url: str = "https://api.example.org/v1", *, kind: str = "openai_compatible", key: str | None = CANARY, **fields) -> Provider:
+def make_provider(
+    base_url: str = "https://api.example.org/v1", *, kind: str = "openai_compatible", key: str | None = CANARY, **fields
+) -> Provider:
     provider = Provider(kind=kind, base_url=base_url, **{"label": "Example", **fields})
     return actions.create_provider(provider, SYSTEM, Secret(key) if key else None)

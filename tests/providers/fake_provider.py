@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -50,12 +50,13 @@ def fake_provider() -> Iterator[FakeProvider]:
             self.send_response(script.status)
             for name, value in {**script.headers, "Content-Length": str(len(script.body))}.items():
                 self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(script.body)
+            with suppress(ConnectionError):  # the client may have given up
+                self.end_headers()
+                self.wfile.write(script.body)
 
         do_POST = do_GET
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Scene)

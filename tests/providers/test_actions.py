@@ -251,7 +251,10 @@ def test_R208_models_on_own_hardware_cost_an_explicit_zero():
 
 def test_the_listing_decides_about_capabilities_where_it_says_anything():
     provider = make_provider()
-    listings = [ModelListing("talks", capabilities=frozenset({Capability.CHAT})), ModelListing("embeds", capabilities=frozenset({Capability.EMBEDDINGS}))]
+    listings = [
+        ModelListing("talks", capabilities=frozenset({Capability.CHAT})),
+        ModelListing("embeds", capabilities=frozenset({Capability.EMBEDDINGS})),
+    ]
     report = actions.import_models(provider.pk, listings, SYSTEM)
     assert (report.created, report.skipped) == (1, 1)
     assert Deployment.objects.get().capabilities == ["chat"]

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from auditlog.models import LogEntry
@@ -147,7 +148,7 @@ def test_the_version_moves_only_when_the_colour_does():
     for outcome in (GREEN, GREEN, RED, RED, GREEN):
         health.record(provider.pk, outcome)
         versions.append(ConfigVersion.current())
-    assert [later - earlier for earlier, later in zip(versions, versions[1:], strict=False)] == [0, 1, 0, 1]
+    assert [later - earlier for earlier, later in pairwise(versions)] == [0, 1, 0, 1]
     assert HealthCheck.objects.filter(provider=provider).count() == 5
 
 

@@ -75,7 +75,9 @@ def test_the_price_in_force_is_the_newest_that_has_begun():
 
 def test_of_two_prices_of_one_instant_the_later_row_counts():
     model, now = with_model(make_provider(), price=None), timezone.now()
-    rows = [Price.objects.create(deployment=model, input_nano_per_mtok=n, output_nano_per_mtok=n, source="x", valid_from=now) for n in (1, 2)]
+    rows = [
+        Price.objects.create(deployment=model, input_nano_per_mtok=n, output_nano_per_mtok=n, source="x", valid_from=now) for n in (1, 2)
+    ]
     card = build_snapshot().targets[model.pk].price
     assert card is not None
     assert card.id == rows[1].pk

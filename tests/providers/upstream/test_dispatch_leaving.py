@@ -1,0 +1,145 @@
+"""Clients that leave in the middle of a stream: the upstream is closed or drained, and billed either way."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from providers.upstream import dispatch
+from providers.upstream.dispatch import Billing, StreamAnswer
+from providers.upstream.transport import Deadline
+from providers.upstream.types import DisconnectPolicy
+from tests.providers.upstream import rig
+
+
+def one(fake: rig.FakeProvider, **changes) -> object:
+    return rig.target(rig.provider(fake.base_url, **changes))
+
+
+async def start(plan, up, ledger) -> StreamAnswer:
+    return await dispatch.stream(plan, rig.chat_request(stream=True), up, ledger, Deadline(10))
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+async def test_L06_L07_close_policy_a_client_that_leaves_closes_the_upstream_and_is_estimated(alpha, transport, ledger, taken) -> None:
+    closed = asyncio.Event()
+
+    async def endless(exchange: rig.Exchange) -> None:
+        await exchange.events(rig.ROLE, rig.HEL, rig.LO)
+        await exchange.wait_until_client_closes()
+        closed.set()
+
+    alpha.will(endless)
+    up = rig.upstreams(transport)
+    answer = await start(rig.plan(one(alpha)), up, ledger)
+    for _ in range(taken):
+        await anext(answer.events)
+    await answer.aclose()
+    await answer.aclose()
+    async with asyncio.timeout(1):
+        await closed.wait()
+    (outcome,) = ledger.outcomes
+    assert (outcome.billing, outcome.error_code) == (Billing.ESTIMATE, "client_closed")
+    assert outcome.delivered_output_bytes in (3, 5)
+    with pytest.raises(StopAsyncIteration):
+        await anext(answer.events)
+
+
+async def test_L07_cancelling_a_waiting_reader_closes_the_upstream_and_settles_once(alpha, transport, ledger) -> None:
+    closed = asyncio.Event()
+
+    async def endless(exchange: rig.Exchange) -> None:
+        await exchange.events(rig.ROLE, rig.HEL)
+        await exchange.wait_until_client_closes()
+        closed.set()
+
+    alpha.will(endless)
+    up = rig.upstreams(transport)
+    answer = await start(rig.plan(one(alpha)), up, ledger)
+    first = asyncio.Event()
+
+    async def reader() -> None:
+        async for _ in answer.events:
+            first.set()
+
+    task = asyncio.create_task(reader())
+    await first.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await answer.aclose()
+    assert await up.drain_pending(2) == 0
+    async with asyncio.timeout(1):
+        await closed.wait()
+    assert len(ledger.closed) == 1
+
+
+async def test_cancelling_before_the_first_content_closes_the_upstream_and_settles(alpha, transport, ledger) -> None:
+    begun = asyncio.Event()
+
+    async def silent(exchange: rig.Exchange) -> None:
+        await exchange.events(rig.ROLE)
+        begun.set()
+        await exchange.wait_until_client_closes()
+
+    alpha.will(silent)
+    up = rig.upstreams(transport)
+    task = asyncio.create_task(start(rig.plan(one(alpha)), up, ledger))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await up.drain_pending(2) == 0
+    assert [outcome.billing for outcome in ledger.outcomes] == [Billing.ESTIMATE]
+
+
+async def test_L06_drain_policy_reads_on_to_the_exact_usage(alpha, transport, ledger) -> None:
+    left = asyncio.Event()
+
+    async def finishes_later(exchange: rig.Exchange) -> None:
+        await exchange.events(rig.ROLE, rig.HEL)
+        await left.wait()
+        await exchange.chunk(rig.LO + rig.STOP + rig.USAGE + rig.DONE)
+        await exchange.end_stream()
+
+    alpha.will(finishes_later)
+    up = rig.upstreams(transport)
+    answer = await start(rig.plan(one(alpha, disconnect_policy=DisconnectPolicy.DRAIN)), up, ledger)
+    await answer.aclose()
+    assert ledger.closed == []
+    left.set()
+    assert await up.drain_pending(2) == 0
+    (outcome,) = ledger.outcomes
+    assert (outcome.billing, outcome.usage.output_tokens, outcome.delivered_output_bytes) == (Billing.MEASURED, 3, 5)
+    assert up.drains == 0
+
+
+async def test_L06_a_drain_that_meets_a_broken_upstream_settles_an_estimate(alpha, transport, ledger) -> None:
+    left = asyncio.Event()
+
+    async def breaks_later(exchange: rig.Exchange) -> None:
+        await exchange.events(rig.ROLE, rig.HEL)
+        await left.wait()
+        exchange.reset()
+
+    alpha.will(breaks_later)
+    up = rig.upstreams(transport)
+    answer = await start(rig.plan(one(alpha, disconnect_policy=DisconnectPolicy.DRAIN)), up, ledger)
+    await answer.aclose()
+    left.set()
+    assert await up.drain_pending(2) == 0
+    assert [outcome.billing for outcome in ledger.outcomes] == [Billing.ESTIMATE]
+
+
+async def test_a_client_that_leaves_after_the_usage_arrived_pays_the_measured_price(alpha, transport, ledger) -> None:
+    async def at_once(exchange: rig.Exchange) -> None:
+        await exchange.start_stream()
+        await exchange.chunk(b"".join(rig.WHOLE_STREAM))
+        await exchange.end_stream()
+
+    alpha.will(at_once)
+    answer = await start(rig.plan(one(alpha)), rig.upstreams(transport), ledger)
+    await anext(answer.events)
+    await answer.aclose()
+    assert [outcome.billing for outcome in ledger.outcomes] == [Billing.MEASURED]

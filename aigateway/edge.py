@@ -15,9 +15,9 @@ import structlog
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.core.handlers.exception import convert_exception_to_response
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import set_urlconf
+from django.urls import ResolverMatch, set_urlconf
 
 from aigateway.api.request_id import HEADER, RequestIdMiddleware, accepted_request_id
 from aigateway.errors import GatewayError, invalid_request
@@ -59,6 +59,7 @@ class EdgeHandler(ASGIHandler):
 
     def __init__(self, plane: DataPlane) -> None:
         self.plane = plane
+        self._resolved: dict[str, ResolverMatch] = {}
         super().__init__()
 
     def load_middleware(self, is_async: bool = True) -> None:  # noqa: ARG002 - Django's signature
@@ -67,6 +68,15 @@ class EdgeHandler(ASGIHandler):
         self._exception_middleware: list[Any] = []
         inner = convert_exception_to_response(self._get_response_async)  # type: ignore[attr-defined]
         self._middleware_chain = convert_exception_to_response(RequestIdMiddleware(inner))
+
+    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
+        """Inference paths have no parameters, so each is resolved once."""
+        match = self._resolved.get(request.path_info)
+        if match is None:
+            match = super().resolve_request(request)
+            self._resolved[request.path_info] = match
+        request.resolver_match = match
+        return match
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
         try:

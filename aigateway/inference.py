@@ -12,7 +12,7 @@ from django.http.response import HttpResponseBase
 from django.urls import path
 
 from aigateway import errors, gateway
-from aigateway.api.request_id import HEADER, new_request_id
+from aigateway.api.request_id import META_KEY, new_request_id
 from aigateway.callers import Caller
 from aigateway.dialects.base import Call, Dialect, StreamRenderer
 from aigateway.dialects.native import Native
@@ -69,7 +69,7 @@ def _refused(error: GatewayError, request_id: str) -> HttpResponse:
 
 
 async def _authenticate(request: EdgeRequest) -> Caller:
-    return await request.plane.callers.authenticate(request.headers.get("authorization", ""), request.headers.get("x-api-key", ""))
+    return await request.plane.callers.authenticate(request.META.get("HTTP_AUTHORIZATION", ""), request.META.get("HTTP_X_API_KEY", ""))
 
 
 def _chat_view(dialect: Dialect) -> View:
@@ -93,11 +93,11 @@ def _chat_view(dialect: Dialect) -> View:
 
 def _ledger_request_id(request: EdgeRequest) -> str:
     """The gateway's own name of the request. A client's ``X-Request-ID`` may repeat, so money never goes by it."""
-    return new_request_id() if HEADER in request.headers else request.request_id
+    return new_request_id() if META_KEY in request.META else request.request_id
 
 
 def _context(request: EdgeRequest) -> str | None:
-    context = request.headers.get("x-gateway-context")
+    context = request.META.get("HTTP_X_GATEWAY_CONTEXT")
     if context is not None and (len(context) > _CONTEXT_MAX or not context.replace("-", "").replace("_", "").isalnum()):
         raise errors.invalid_request("X-Gateway-Context: use letters, digits, '-' and '_'.", param="X-Gateway-Context")
     return context

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.db import connections
+from hypothesis import settings as hypothesis_settings
 
 from tests.ledger_guard import ledger_guard  # noqa: F401 - a fixture of every test
+
+# Examples that write to a database have no deadline of their own: the limit is the test's.
+hypothesis_settings.register_profile("suite", deadline=None, derandomize=os.environ.get("CI") == "true")
+hypothesis_settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -167,6 +167,24 @@ def test_a_second_start_works_on_the_data_and_repeats_no_secret(start) -> None:
     assert second.processes() == {}
 
 
+def test_web_processes_run_alone_on_a_database_that_is_ready(start) -> None:
+    first = start()
+    key = re.search(r"gw_\S+", first.wait_until_ready()).group()
+    line = curl_line(first.said())
+    first.stop()
+    port = str(free_port())
+    web = start(command=(sys.executable, "manage.py", "run", "--web-only"), PORT=port, AIGATEWAY_WEB_PROCESSES="2")
+    probe = (sys.executable, "-m", "aigateway.probe")
+    until(lambda: subprocess.run(probe, cwd=ROOT, env={**os.environ, "PORT": port}, capture_output=True).returncode == 0, START_S, web.said)
+    assert sum("aigateway.web" in command for command in web.processes().values()) == 2
+    assert not any("celery" in command or "simulator" in command for command in web.processes().values())
+    status, body = run_curl(re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", line))
+    assert status in (502, 503), body  # it knows the key and asks the simulator, which is not there
+    assert key not in web.said()
+    assert web.stop() == 0
+    assert web.processes() == {}
+
+
 def test_given_credentials_work_and_are_not_printed(start) -> None:
     key = f"gw_{'a1' * 6}_{'s' * 43}"
     gateway = start(AIGATEWAY_BOOTSTRAP_KEY=key, AIGATEWAY_ADMIN_USERNAME="olga", AIGATEWAY_ADMIN_PASSWORD="a long pass phrase")

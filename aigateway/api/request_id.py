@@ -14,6 +14,7 @@ from django.http.response import HttpResponseBase
 from structlog.contextvars import bound_contextvars
 
 HEADER = "X-Request-ID"
+META_KEY = "HTTP_X_REQUEST_ID"
 WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
@@ -44,7 +45,7 @@ class RequestIdMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        request_id = accepted_request_id(request.headers.get(HEADER))
+        request_id = accepted_request_id(request.META.get(META_KEY))
         request.request_id = request_id  # type: ignore[attr-defined]
         if self.is_async:
             return self._answer_async(request, request_id)

@@ -133,13 +133,13 @@ async def _read(answer: aiohttp.ClientResponse, wanted: Wanted) -> str:
 
 
 @contextmanager
-def whole_gateway(folder: Path, database_url: str | None) -> Iterator[Stage]:
+def whole_gateway(folder: Path, database_url: str | None, web_processes: int = 1) -> Iterator[Stage]:
     """``manage.py run`` on a fresh state folder, with budgets on every scope.
 
     Its simulator is one of our own, on a port that nobody guesses: a stranger's call would look like a missing line.
     """
     key, port = rig.new_gateway_key(), rig.free_port()
-    environment = rig.gateway_environment(folder / "var", port, key, database_url)
+    environment = rig.gateway_environment(folder / "var", port, key, database_url) | {"AIGATEWAY_WEB_PROCESSES": str(web_processes)}
     origin = f"http://127.0.0.1:{port}"
     with (
         rig.simulator(folder) as (_, simulator),

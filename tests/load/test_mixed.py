@@ -10,7 +10,7 @@ from django.db import connections
 from tests.load import rig
 from tests.load.mixed import mixture, rehearse, whole_gateway
 
-REQUESTS = 60
+REQUESTS = 120
 
 
 def test_a_mixture_is_repeatable_and_has_everything_in_it() -> None:
@@ -33,7 +33,7 @@ def test_ledger_equals_the_bill_after_faults_hang_ups_and_a_killed_process(tmp_p
 
 def _rehearse(folder: Path, database_url: str | None) -> None:
     with whole_gateway(folder, database_url) as stage:
-        verdict, seen = rehearse(stage, REQUESTS, seed=2)
+        verdict, seen = rehearse(stage, REQUESTS, seed=3)
     assert verdict.faults == []
     assert seen["answered"] > REQUESTS / 2
     assert verdict.measured_equal > REQUESTS / 2

@@ -50,9 +50,7 @@ def test_a_key_of_another_form_gets_its_id_from_its_hash() -> None:
     assert keys.lookup_id(BROUGHT_ALONG + "4") != key_id
 
 
-@pytest.mark.parametrize(
-    "text", ["", "short", "with space in it", "tab\tinside1", "nul\0inside1", "ümlaut-key-1", "x" * 513]
-)
+@pytest.mark.parametrize("text", ["", "short", "with space in it", "tab\tinside1", "nul\0inside1", "ümlaut-key-1", "x" * 513])
 def test_S17_text_that_cannot_be_a_key_is_not_looked_up(text: str) -> None:
     assert keys.lookup_id(text) is None
 

@@ -32,6 +32,10 @@ CLIENT_STALL_S = 60.0
 _log = structlog.get_logger("aigateway.edge")
 
 
+class ClientStalled(Exception):
+    """The client holds the connection and does not read."""
+
+
 class EdgeRequest(ASGIRequest):
     """A request that knows the data plane that answers it."""
 
@@ -165,7 +169,7 @@ async def _send_response(response: HttpResponseBase, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
             await _send_chunks(response.chunks, send)
-        except TimeoutError:
+        except ClientStalled:
             _log.info("client_stalled", after_s=CLIENT_STALL_S)
         finally:
             await response.aclose()
@@ -177,8 +181,45 @@ async def _send_response(response: HttpResponseBase, send: Send) -> None:
 
 
 async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
-    """Each chunk is sent as it comes; a client that does not read for ``CLIENT_STALL_S`` is let go (L05)."""
-    async for chunk in chunks:
-        async with asyncio.timeout(CLIENT_STALL_S):
+    """Each chunk is sent as it comes; raises ``ClientStalled`` when the client does not read (L05)."""
+    with _StallGuard(CLIENT_STALL_S) as guard:
+        async for chunk in chunks:
+            guard.waits = True
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+            guard.waits = False
+            guard.sent += 1
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _StallGuard:
+    """Cancels the task that has been in the same ``send`` for one to two periods. A timer for each chunk would cost more than
+    the chunk."""
+
+    def __init__(self, period_s: float) -> None:
+        self.waits = False
+        self.sent = 0
+        self._period_s = period_s
+        self._waiting_at: int | None = None
+        self._fired = False
+
+    def __enter__(self) -> _StallGuard:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(self._period_s, self._look)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._timer.cancel()
+        if self._fired and kind is asyncio.CancelledError:
+            self._task.uncancel()
+            raise ClientStalled from error
+
+    def _look(self) -> None:
+        if self.waits and self._waiting_at == self.sent:
+            self._fired = True
+            self._task.cancel()
+            return
+        self._waiting_at = self.sent if self.waits else None
+        self._timer = self._loop.call_later(self._period_s, self._look)

@@ -5,6 +5,7 @@ resolve preferences -> plan targets -> for each attempt: reserve, send, settle -
 
 from __future__ import annotations
 
+import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,6 +43,7 @@ from usage.ledger_types import ESTIMATED, MEASURED, ReserveOrder, Settlement, St
 
 STALE_RETRIES_MAX = 5
 _log = structlog.get_logger("aigateway.gateway")
+_dice = random.Random()  # noqa: S311 - seeded from the system; attempt ids must be unique, not secret
 T = TypeVar("T")
 Reauthenticate = Callable[[], Awaitable[Caller]]
 
@@ -100,7 +102,7 @@ class Meter:
             images=sum(isinstance(part, ImagePart) and part.url is not None for message in request.messages for part in message.parts),
         )
         self.attempt_no += 1
-        ticket = Ticket(uuid.uuid4(), target, target.price, hold_nano)
+        ticket = Ticket(uuid.UUID(int=_dice.getrandbits(128), version=4), target, target.price, hold_nano)
         await self.plane.ledger.reserve(
             ReserveOrder(
                 attempt_id=ticket.attempt_id,

@@ -24,7 +24,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from providers.upstream.errors import EgressDenied
-from providers.upstream.types import ProviderSpec, Snapshot
+from providers.upstream.types import ProviderSpec
 
 DNS_TIMEOUT_S = 1.0
 
@@ -151,11 +151,6 @@ class EgressPolicy:
                 continue
         return cls(frozenset(allowed), denied)
 
-    @classmethod
-    def for_snapshot(cls, snapshot: Snapshot) -> EgressPolicy:
-        """The policy of a configuration snapshot, built once per snapshot: it is asked for at every call."""
-        return _policy_of(_ById(snapshot))
-
     def check_address(self, host: str, port: int, address: str) -> None:
         """Raises ``EgressDenied`` unless ``host:port`` may be dialled at ``address``. Names the class, never the address."""
         kind = classify(address)
@@ -169,30 +164,18 @@ class EgressPolicy:
         raise EgressDenied(f"{name}:{port} is at a {kind.value} address")
 
     def check_literal(self, url: str) -> None:
-        """Checks a URL whose host is a literal address: clients skip their resolver for those. Names pass to the resolver."""
-        host, port = host_and_port(url)
-        if is_literal(host):
-            self.check_address(host, port, host)
+        """Checks a URL whose host is a literal address: clients skip their resolver for those. Names pass to the resolver.
+
+        The same verdict for the same policy and URL, so a permission is remembered: this runs at every call.
+        """
+        _check_literal(self, url)
 
 
-class _ById:
-    """A cache key by identity: a snapshot is replaced as a whole, never changed."""
-
-    __slots__ = ("snapshot",)
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
-
-    def __hash__(self) -> int:
-        return id(self.snapshot)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ById) and other.snapshot is self.snapshot
-
-
-@lru_cache(maxsize=2)
-def _policy_of(key: _ById) -> EgressPolicy:
-    return EgressPolicy.for_providers({target.provider.id: target.provider for target in key.snapshot.targets.values()}.values())
+@lru_cache(maxsize=1024)
+def _check_literal(policy: EgressPolicy, url: str) -> None:
+    host, port = host_and_port(url)
+    if is_literal(host):
+        policy.check_address(host, port, host)
 
 
 def is_literal(host: str) -> bool:
@@ -216,6 +199,7 @@ def host_and_port(url: str) -> tuple[str, int]:
     return host, port
 
 
+@lru_cache(maxsize=1024)
 def join_url(base_url: str, path: str) -> str:
     """``base_url`` plus an adapter's path. Raises ``EgressDenied`` if the path could reach outside of it."""
     url = base_url.rstrip("/") + path

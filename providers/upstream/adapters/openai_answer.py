@@ -150,6 +150,8 @@ def parse_usage(body: JsonObject) -> TokenUsage | None:
     (Grok on Azure) or both for the same tokens (OpenRouter), reads count first and the rest is clamped. Whether reasoning
     and audio are part of the totals differs by vendor and is told by ``total_tokens``.
     """
+    if not (body.get("usage") or body.get("x_groq") or body.get("timings")):
+        return None  # nearly every event of a stream
     usage = object_at(body, "usage") or object_at(object_at(body, "x_groq"), "usage")
     prompt = count_at(usage, "prompt_tokens", "input_tokens")
     completion = count_at(usage, "completion_tokens", "output_tokens")

@@ -3,7 +3,7 @@
 #   make test   everything that must hold before a change is merged
 
 VENV := .venv
-PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --no-input -q
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --no-input -qq
 # Every package is in the lock with its hashes, so pip resolves nothing and builds nothing.
 INSTALL = $(PIP) install --require-hashes --no-deps --only-binary :all: -r
 PYTHON = $(shell for python in python3.11 python3.12 python3.13 python3; do \

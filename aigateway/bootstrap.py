@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser, Group, Permission
 from django.db import transaction
+from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from providers import actions, environment
@@ -101,7 +103,9 @@ def _seed_groups() -> None:
 def _seed_schedule() -> None:
     for row in SCHEDULES:
         interval, _ = IntervalSchedule.objects.get_or_create(every=row.every_s, period=IntervalSchedule.SECONDS)
-        PeriodicTask.objects.get_or_create(name=row.name, defaults={"task": row.task, "interval": interval, "expire_seconds": row.every_s})
+        due = timezone.now() - timedelta(seconds=row.every_s)  # the first round comes at once: a new gateway knows its providers' health
+        given = {"task": row.task, "interval": interval, "expire_seconds": row.every_s, "last_run_at": due}
+        PeriodicTask.objects.get_or_create(name=row.name, defaults=given)
 
 
 def _seed_simulator(base_url: str) -> None:

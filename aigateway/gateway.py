@@ -101,13 +101,12 @@ class Meter:
             target.price,
             images=sum(isinstance(part, ImagePart) and part.url is not None for message in request.messages for part in message.parts),
         )
-        self.attempt_no += 1
         ticket = Ticket(uuid.UUID(int=_dice.getrandbits(128), version=4), target, target.price, hold_nano)
         await self.plane.ledger.reserve(
             ReserveOrder(
                 attempt_id=ticket.attempt_id,
                 request_id=self.request_id,
-                attempt_no=self.attempt_no,
+                attempt_no=self.attempt_no + 1,
                 user_id=self.caller.user_id,
                 api_key_id=self.caller.api_key_id,
                 context=self.call.context,
@@ -121,6 +120,7 @@ class Meter:
                 dispatched_at=datetime.now(UTC),
             )
         )
+        self.attempt_no += 1
         return ticket
 
     async def close(self, ticket: Ticket, outcome: AttemptOutcome) -> None:

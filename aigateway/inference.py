@@ -20,7 +20,8 @@ from aigateway.dialects.openai_chat import OpenAIChat
 from aigateway.edge import EdgeRequest, EdgeStream
 from aigateway.errors import GatewayError
 from providers.fields import dollars
-from providers.upstream.types import Plan, Snapshot, Target
+from providers.upstream.routing import names_for
+from providers.upstream.types import Plan, Target
 
 _log = structlog.get_logger("aigateway.inference")
 _JSON = "application/json"
@@ -155,19 +156,9 @@ async def _models(request: EdgeRequest) -> HttpResponse:
     caller = await _authenticate(request)
     listing = [
         {"id": name, "object": "model", "created": 0, "owned_by": owner}
-        for name, owner in _names(request.plane.snapshot, caller.allowed_models)
+        for name, owner in names_for(request.plane.snapshot, caller.allowed_models)
     ]
     return HttpResponse(msgspec.json.encode({"object": "list", "data": listing}), content_type=_JSON)
-
-
-def _names(snapshot: Snapshot, allowed: frozenset[str] | None) -> list[tuple[str, str]]:
-    """Routes and models by name with who owns them; a model of several providers is one name."""
-    owners: dict[str, str] = {}
-    for target in snapshot.targets.values():
-        if allowed is None or allowed & {target.name, target.address}:
-            owners.setdefault(target.name, target.provider.slug)
-    routes = {name: "gateway" for name in snapshot.routes if allowed is None or name in allowed}
-    return sorted({**owners, **routes}.items())
 
 
 def _not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001 - Django's signature

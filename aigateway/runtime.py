@@ -13,6 +13,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.utils import timezone
 
 from aigateway.callers import CallerDirectory
+from providers.addresses import own_addresses
 from providers.registry import EVERYTHING, SnapshotHolder, changes_since
 from providers.upstream.breaker import Breakers
 from providers.upstream.dispatch import Upstreams
@@ -54,7 +55,7 @@ class DataPlane:
         """Private destinations are those of the current provider rows, no others."""
         if self._egress[0] is not self.snapshot:
             providers = {target.provider.id: target.provider for target in self.snapshot.targets.values()}
-            self._egress = (self.snapshot, EgressPolicy.for_providers(providers.values()))
+            self._egress = (self.snapshot, EgressPolicy.for_providers(providers.values(), own_addresses()))
         return self._egress[1]
 
     async def start(self) -> None:

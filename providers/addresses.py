@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from providers.upstream.egress import AddressClass, classify, is_literal
@@ -40,6 +42,17 @@ def check_base_url(url: str, *, allow_private: bool, is_superuser: bool) -> Chec
         )
     authority = f"[{host}]" if ":" in host else host
     return CheckedAddress(f"{scheme}://{authority}{f':{port}' if port else ''}{path}", allow_private)
+
+
+@lru_cache(maxsize=1)
+def own_addresses() -> frozenset[tuple[str, int]]:
+    """(host, port) of the gateway's own database and Redis: no provider may be there, whatever its row allows."""
+    urls = [settings.REDIS_URL] if settings.REDIS_URL else []
+    found = {(parts.hostname or "", parts.port or 6379) for parts in map(urlsplit, urls)}
+    database = settings.DATABASES["default"]
+    if database.get("HOST"):
+        found.add((str(database["HOST"]), int(database.get("PORT") or 5432)))
+    return frozenset(found)
 
 
 def _split(url: str) -> tuple[str, str, int | None, str]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import requests
 import urllib3
 
+from providers.addresses import own_addresses
 from providers.upstream import errors
 from providers.upstream.adapters import ADAPTERS, credential_headers
 from providers.upstream.egress import EgressPolicy, guarded_session, join_url
@@ -56,7 +57,7 @@ def open_exchange(spec: ProviderSpec, request: HttpRequest, timeout_s: float) ->
     deadline = time.monotonic() + timeout_s
     if timeout_s <= 0:
         raise errors.DeadlineExceeded("no time left")
-    with guarded_session(EgressPolicy.for_providers([spec])) as session:
+    with guarded_session(EgressPolicy.for_providers([spec], own_addresses())) as session:
         response = _send(session, spec, request, timeout_s)
         try:
             headers = {name.lower(): value for name, value in response.headers.items()}

@@ -12,9 +12,16 @@ from hypothesis import settings as hypothesis_settings
 
 from tests.ledger_guard import ledger_guard  # noqa: F401 - a fixture of every test
 
+LONGEST_SHOWN = 40
+
 # Examples that write to a database have no deadline of their own: the limit is the test's.
 hypothesis_settings.register_profile("suite", deadline=None, derandomize=os.environ.get("CI") == "true")
 hypothesis_settings.load_profile("suite")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Long texts are numbered, not shown: workers must name a test alike though some texts are random, and names stay short."""
+    return argname if isinstance(val, str) and len(val) > LONGEST_SHOWN else None
 
 
 @pytest.fixture(scope="session")

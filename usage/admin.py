@@ -205,11 +205,23 @@ class AttemptAdmin(RecordAdmin):
 
 @admin.register(LedgerEntry)
 class LedgerEntryAdmin(RecordAdmin):
-    list_display = ("posted_at", "request_id", "attempt_no", "kind", "basis", "cost", "provider_slug", "model_name", "user_id",
-                    "context", "input_tokens", "cache_read_tokens", "output_tokens", "reasoning_tokens", "error_code")  # fmt: skip
+    list_display = ("posted_at", "target", "cost", "basis", "tokens_in", "tokens_out", "user_id", "context", "kind", "error_code",
+                    "request_id", "attempt_no")  # fmt: skip
     list_filter = ("kind", "basis", "provider_slug", "context")
     search_fields = ("request_id", "upstream_id", "model_name", "api_key_id")
     date_hierarchy = "posted_at"
+
+    @admin.display(description="Model", ordering="model_name")
+    def target(self, entry: LedgerEntry) -> str:
+        return f"{entry.provider_slug}/{entry.model_name}"
+
+    @admin.display(description="Tokens in")
+    def tokens_in(self, entry: LedgerEntry) -> int | None:
+        return entry.usage.total_input_tokens
+
+    @admin.display(description="Tokens out")
+    def tokens_out(self, entry: LedgerEntry) -> int | None:
+        return entry.usage.total_output_tokens
 
     @admin.display(description="Cost ($)", ordering="cost_nano")
     def cost(self, entry: LedgerEntry) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import fields
 from typing import ClassVar
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from providers.fields import NanoDollarField
+from providers.upstream.types import TokenUsage
 
 
 class ApiKey(models.Model):
@@ -221,6 +223,10 @@ class LedgerEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.request_id} #{self.attempt_no} {self.kind}"
+
+    @property
+    def usage(self) -> TokenUsage:
+        return TokenUsage(**{bucket.name: getattr(self, bucket.name) for bucket in fields(TokenUsage)})
 
 
 class DailyTotal(models.Model):

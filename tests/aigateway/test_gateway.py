@@ -179,6 +179,7 @@ def test_R107_a_preference_counts_from_the_next_request_on(gateway: LiveGateway,
     assert before["model"] != "sim-large"
     assert after["model"] == "sim-large"
     assert "preferred" in after["why"]["reason"]
+    assert set(Attempt.objects.values_list("attempt_no", flat=True)) == {1}, "a reservation refused as stale was no attempt"
 
 
 def test_U01_a_dead_provider_is_replaced_by_the_next_one_at_once(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import io
 import stat
 
@@ -19,8 +20,9 @@ from providers.upstream.types import Secret
 from tests.providers.conftest import CANARY, make_provider
 
 PLACE = SealContext("providers_credential", "1", "sealed_secret")
-RING_A = secrets.new_ring_entry("a1")
-RING_B = secrets.new_ring_entry("b2")
+# Fixed, not generated: test ids are made of them, and parallel workers must agree on ids.
+RING_A = "a1:" + base64.urlsafe_b64encode(bytes(range(32))).decode()
+RING_B = "b2:" + base64.urlsafe_b64encode(bytes(range(32, 64))).decode()
 
 
 @pytest.fixture

@@ -143,3 +143,36 @@ async def test_a_client_that_leaves_after_the_usage_arrived_pays_the_measured_pr
     await anext(answer.events)
     await answer.aclose()
     assert [outcome.billing for outcome in ledger.outcomes] == [Billing.MEASURED]
+
+
+@pytest.mark.parametrize("wants_stream", [False, True], ids=["whole", "stream"])
+async def test_M03_leaving_while_the_settlement_is_being_written_settles_once(alpha, transport, wants_stream) -> None:
+    class SlowLedger(rig.FakeLedger):
+        async def close(self, ticket, outcome) -> None:
+            writing.set()
+            await written.wait()
+            await super().close(ticket, outcome)
+
+    writing, written = asyncio.Event(), asyncio.Event()
+    ledger, up = SlowLedger(), rig.upstreams(transport)
+    alpha.will(rig.ok_stream if wants_stream else rig.ok)
+
+    async def client() -> None:
+        if not wants_stream:
+            await dispatch.chat(rig.plan(one(alpha)), rig.chat_request(), up, ledger, Deadline(10))
+            return
+        answer = await start(rig.plan(one(alpha)), up, ledger)
+        try:
+            async for _ in answer.events:
+                pass
+        finally:
+            await answer.aclose()
+
+    task = asyncio.create_task(client())
+    await writing.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    written.set()
+    assert await up.drain_pending(2) == 0
+    assert [outcome.billing for outcome in ledger.outcomes] == [Billing.MEASURED]

@@ -232,15 +232,20 @@ async def test_U08_bytes_that_complete_no_event_are_no_progress(alpha, transport
 
 
 async def test_L05_a_client_that_reads_slowly_is_not_the_providers_idleness(alpha, transport, ledger) -> None:
-    async def rest_after_pause(exchange: rig.Exchange) -> None:
+    resumed = asyncio.Event()
+
+    async def answers_soon_after_the_pause(exchange: rig.Exchange) -> None:
         await exchange.events(rig.ROLE, rig.HEL)
+        await resumed.wait()
+        await asyncio.sleep(0.05)
         await exchange.chunk(rig.LO + rig.STOP + rig.USAGE + rig.DONE)
         await exchange.end_stream()
 
-    alpha.will(rest_after_pause)
-    limits = Timeouts(connect_s=1, first_byte_s=1, idle_s=0.1, total_s=20)
+    alpha.will(answers_soon_after_the_pause)
+    limits = Timeouts(connect_s=1, first_byte_s=1, idle_s=0.2, total_s=20)
     answer = await start(rig.plan(one(alpha, timeouts=limits)), rig.upstreams(transport), ledger)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.4)
+    resumed.set()
     assert (await read(answer))[1] is None
 
 

@@ -14,7 +14,7 @@ from django.urls import path
 from aigateway import errors, gateway
 from aigateway.api.request_id import META_KEY, new_request_id
 from aigateway.callers import Caller
-from aigateway.dialects.base import Call, Dialect, StreamRenderer
+from aigateway.dialects.base import Call, Dialect, StreamRenderer, checked_context
 from aigateway.dialects.native import Native
 from aigateway.dialects.openai_chat import OpenAIChat
 from aigateway.edge import EdgeRequest, EdgeStream
@@ -25,7 +25,6 @@ from providers.upstream.types import Plan, Target
 
 _log = structlog.get_logger("aigateway.inference")
 _JSON = "application/json"
-_CONTEXT_MAX = 50
 View = Callable[[EdgeRequest], Awaitable[HttpResponseBase]]
 DjangoView = Callable[..., Any]
 
@@ -99,9 +98,7 @@ def _ledger_request_id(request: EdgeRequest) -> str:
 
 def _context(request: EdgeRequest) -> str | None:
     context = request.META.get("HTTP_X_GATEWAY_CONTEXT")
-    if context is not None and (len(context) > _CONTEXT_MAX or not context.replace("-", "").replace("_", "").isalnum()):
-        raise errors.invalid_request("X-Gateway-Context: use letters, digits, '-' and '_'.", param="X-Gateway-Context")
-    return context
+    return None if context is None else checked_context(context, "X-Gateway-Context")
 
 
 def _headers(target: Target, plan: Plan, attempts: int) -> dict[str, str]:

@@ -25,6 +25,9 @@ from usage.ledger import Ledger
 POLL_S = 0.5
 REGISTRY = "registry"
 LAST_USED_FLUSH_S = 30.0
+STOP_DRAIN_S = 2.0
+STOP_LEDGER_S = 2.0
+"""Together they fit into the grace a supervisor gives after the drain; what they cannot finish, the sweeper estimates."""
 T = TypeVar("T")
 _log = structlog.get_logger("aigateway.runtime")
 
@@ -69,10 +72,10 @@ class DataPlane:
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
-        await self.upstreams.drain_pending()
+        await self.upstreams.drain_pending(STOP_DRAIN_S)
         await self.transport.close()
         await self.callers.flush_last_used()
-        await asyncio.to_thread(self.ledger.stop, 10.0)
+        await asyncio.to_thread(self.ledger.stop, STOP_LEDGER_S)
         self._executor.shutdown(wait=True)
 
     async def refresh(self) -> bool:

@@ -17,6 +17,7 @@ from providers.upstream.types import ChatDelta, ChatRequest, ChatResponse, Plan,
 
 DEFAULT_CONTEXT = "default"
 T = TypeVar("T", bound=msgspec.Struct)
+_CONTEXT = re.compile(r"[A-Za-z0-9_-]{1,50}")
 _FIELD_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
@@ -108,6 +109,13 @@ def refuse_unknown(decoded: Mapping[str, Any], known: frozenset[str]) -> None:
     for name in decoded:
         if name not in known:
             raise invalid_request(f"'{name[:60]}' is not a field of this request.", param=name[:60], code="unknown_field")
+
+
+def checked_context(context: str, where: str) -> str:
+    """Raises ``GatewayError`` 400 unless ``context`` is a slug of at most 50 characters. ``where`` names its field or header."""
+    if _CONTEXT.fullmatch(context) is None:
+        raise invalid_request(f"{where}: use 1 to 50 letters, digits, '-' or '_'.", param=where)
+    return context
 
 
 def now_s() -> int:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from aigateway.dialects.base import Call, Explanation, decode, refuse_unknown
+from aigateway.dialects.base import DEFAULT_CONTEXT, Call, Explanation, checked_context, decode, refuse_unknown
 from aigateway.dialects.openai_chat import OpenAIChat, check_number
 from aigateway.dialects.openai_chat_shapes import ResponseFormatIn, ToolIn
 from aigateway.errors import GatewayError, explain_attempt, invalid_request
@@ -20,7 +20,7 @@ class GenerateIn(msgspec.Struct):
     messages: list[dict[str, Any]] | None = None
     model: str = "auto"
     provider: str | None = None
-    context: str = "default"
+    context: str = DEFAULT_CONTEXT
     system: str | None = None
     policy: Policy | None = None
     allow_fallback: bool = True
@@ -58,7 +58,7 @@ class Native:
             Wire.NATIVE,
             provider=typed.provider,
             policy=typed.policy,
-            context=typed.context if "context" in decoded else context or "default",
+            context=checked_context(typed.context, "context") if "context" in decoded else context or DEFAULT_CONTEXT,
             allow_fallback=typed.allow_fallback,
         )
 

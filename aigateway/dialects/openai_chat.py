@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from aigateway.dialects.base import Call, Explanation, decode, now_s, refuse_unknown
+from aigateway.dialects.base import DEFAULT_CONTEXT, Call, Explanation, decode, now_s, refuse_unknown
 from aigateway.dialects.openai_chat_shapes import ChatIn, MessageIn, NamedChoiceIn, PartIn, ResponseFormatIn, ToolIn
 from aigateway.errors import GatewayError, invalid_request
 from providers.upstream.types import (
@@ -123,7 +123,7 @@ class OpenAIChat:
             wire_only=_wire_only(typed, decoded),
             source=SourceBody(Wire.OPENAI_CHAT, decoded),
         )
-        return Call(request, Wire.OPENAI_CHAT, context=context or "default")
+        return Call(request, Wire.OPENAI_CHAT, context=context or DEFAULT_CONTEXT)
 
     def render(self, response: ChatResponse, explain: Explanation) -> bytes:
         """Same wire: the provider's own bytes. Otherwise a ``chat.completion`` object."""

@@ -72,6 +72,8 @@ def test_the_body_names_the_context_before_the_header_does() -> None:
         ({"prompt": "x", "max_output_tokens": -1}, "max_output_tokens"),
         ({"prompt": "x", "temperatur": 1}, "temperatur"),
         ({"prompt": "x", "stream": "yes"}, "stream"),
+        ({"prompt": "x", "context": "a b"}, "context"),
+        ({"prompt": "x", "context": "c" * 51}, "context"),
     ],
 )
 def test_R101_a_wrong_field_is_named(fields: dict[str, Any], param: str) -> None:

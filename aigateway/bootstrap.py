@@ -120,6 +120,9 @@ def _seed_simulator(base_url: str) -> None:
         actions.update_provider(provider, SYSTEM)
     if not provider.deployments.exists():
         actions.import_models(provider.pk, [_listing_of(model) for model in MODELS], SYSTEM)
+        first = provider.deployments.get(name=MODELS[0].name)
+        first.recommended = True
+        actions.save_deployment(first, SYSTEM)
 
 
 def _listing_of(model: SimulatedModel) -> ModelListing:

@@ -24,6 +24,7 @@ from providers.upstream.types import (
 __all__ = ["AUTO", "ModelNotAllowed", "ModelUnknown", "RoutingError", "names_for", "none_open", "plan"]
 
 AUTO = "auto"
+SIMULATOR_KIND = "simulator"
 _AUTO_ROUTES = (AUTO, "default")
 _NEAREST_MAX = 3
 # No tokenizer in use averages more bytes of visible text per token than this.
@@ -108,9 +109,15 @@ def _pools(snapshot: Snapshot, wishes: Wishes) -> list[_Pool]:
         return [pool] if pool is not None else []
     wished = [_resolve(snapshot, name) if slug is None else _of_provider(snapshot, slug, name) for slug, name in wishes.preferred]
     routes = [_route_pool(snapshot, snapshot.routes[name]) for name in _AUTO_ROUTES if name in snapshot.routes][:1]
-    everything = _Pool(tuple(target for target in snapshot.targets.values() if Capability.CHAT in target.capabilities))
+    everything = _Pool(_not_invented([target for target in snapshot.targets.values() if Capability.CHAT in target.capabilities]))
     pools = [_Pool(pool.targets, pool.route, wish=rank) for rank, pool in enumerate(wished) if pool is not None]
     return [*pools, *routes, everything]
+
+
+def _not_invented(targets: list[Target]) -> tuple[Target, ...]:
+    """Beside real providers the simulator stands in for its own models only: nobody who says ``auto`` gets invented answers."""
+    real_names = {target.name for target in targets if target.provider.kind != SIMULATOR_KIND}
+    return tuple(target for target in targets if not real_names or target.provider.kind != SIMULATOR_KIND or target.name in real_names)
 
 
 def _resolve(snapshot: Snapshot, name: str) -> _Pool | None:

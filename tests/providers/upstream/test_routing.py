@@ -323,3 +323,24 @@ def test_the_only_window_is_tried_however_small() -> None:
 )
 def test_the_plan_says_why_in_one_sentence(wishes, why) -> None:
     assert plan(snapshot(), rig.chat_request(), wishes).why == why
+
+
+SIMULATED = rig.target(rig.provider(id=9, slug="simulator", kind="simulator", priority=1000), id=90, name="sim-small", price=priced(1))
+
+
+def test_auto_never_answers_from_the_simulator_beside_real_providers() -> None:
+    assert ids(Wishes("auto"), GPT, SIMULATED) == [1]
+
+
+def test_auto_is_the_simulator_while_there_is_nothing_else() -> None:
+    assert ids(Wishes("auto"), SIMULATED) == [90]
+
+
+def test_the_simulator_stands_in_for_its_own_models_by_name_and_for_auto() -> None:
+    elsewhere = rig.target(AZURE, id=91, name="sim-small", price=priced(1))
+    assert ids(Wishes("auto"), SIMULATED, elsewhere) == [91, 90]
+    assert ids(Wishes("sim-small"), GPT, SIMULATED, elsewhere) == [91, 90]
+
+
+def test_recommended_models_come_first_at_the_same_priority() -> None:
+    assert ids(Wishes("auto"), MINI, replace(GPT, recommended=True)) == [1, 3]

@@ -129,7 +129,12 @@ def make_was_interrupted() -> bool:
     try:
         if (parent / "comm").read_text().strip() not in ("make", "gmake"):
             return False
-        caught = next(line for line in (parent / "status").read_text().splitlines() if line.startswith("SigCgt:"))
+        return sigint_is_default((parent / "status").read_text())
     except OSError:
         return False
-    return not int(caught.split()[1], 16) & (1 << (signal.SIGINT - 1))
+
+
+def sigint_is_default(status: str) -> bool:
+    """From the text of ``/proc/PID/status``. An ignored SIGINT is not default: scripts start background jobs that way."""
+    masks = dict(line.split(":", 1) for line in status.splitlines() if line.startswith(("SigCgt:", "SigIgn:")))
+    return not any(int(mask, 16) & (1 << (signal.SIGINT - 1)) for mask in masks.values())

@@ -231,3 +231,16 @@ def test_make_ends_everything_on_an_interrupt_it_does_not_pass_on(start, tmp_pat
     gateway.process.send_signal(signal.SIGINT)
     gateway.process.wait(30)
     until(lambda: not gateway.processes(), 10, gateway.processes)
+
+
+def test_a_background_job_of_a_script_goes_on_serving(start, tmp_path: Path) -> None:
+    """Shells start background jobs with SIGINT ignored; that is no interrupt of make."""
+    makefile = tmp_path / "Makefile"
+    makefile.write_text(f"run:\n\t@exec {shlex.quote(sys.executable)} manage.py run\n")
+    gateway = start(command=("sh", "-c", f"trap '' INT; exec make -f {shlex.quote(str(makefile))}"))
+    said = gateway.wait_until_ready()
+    os.kill(gateway.pid_of("aigateway.web"), signal.SIGKILL)  # replaced only by a supervisor that still watches
+    assert run_curl(curl_line(said))[0] == 200
+    gateway.process.send_signal(signal.SIGTERM)
+    gateway.process.wait(30)
+    until(lambda: not gateway.processes(), 10, gateway.processes)

@@ -47,11 +47,10 @@ def test_R801_a_provider_is_added_tested_used_and_seen_to_fail(
         answer = ask(gateway)
         assert time.monotonic() - started < 30
         assert answer["provider"] == "second"
-        before = fastest(gateway)
         second.stop()
-        failed_over_s, answer = timed(gateway)
-        assert answer["provider"] == "sim"
-        assert failed_over_s - before < 0.25
+        answer = ask(gateway)
+        assert [attempt["provider"] for attempt in answer["attempts"]] == ["second", "sim"]
+        assert answer["attempts"][0]["latency_ms"] < 250, "what the fail-over cost the client"
         page.goto(f"{gateway.base_url}/admin/providers/provider/")
         page.get_by_role("link", name="Second").click()
         page.get_by_role("button", name="Check now").click()
@@ -69,16 +68,6 @@ def ask(gateway: LiveGateway) -> dict[str, Any]:
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
     return answer
-
-
-def timed(gateway: LiveGateway) -> tuple[float, dict[str, Any]]:
-    started = time.monotonic()
-    answer = ask(gateway)
-    return time.monotonic() - started, answer
-
-
-def fastest(gateway: LiveGateway) -> float:
-    return min(timed(gateway)[0] for _ in range(3))
 
 
 def test_pages_fit_the_screen(gateway: LiveGateway, visit: Any) -> None:

@@ -15,7 +15,7 @@ PYTHON = $(shell for python in python3.11 python3.12 python3.13 python3; do \
 run: $(VENV)/.runtime-installed
 	@exec $(VENV)/bin/python manage.py run
 
-test: $(VENV)/.dev-installed
+test: $(VENV)/.dev-installed $(VENV)/litellm/.installed
 	@exec $(VENV)/bin/python -m tests.run
 
 lint: $(VENV)/.dev-installed
@@ -37,10 +37,18 @@ $(VENV)/.dev-installed: requirements-dev.lock | $(VENV)/bin/python
 	@$(INSTALL) $<
 	@touch $@
 
+# litellm pins an older openai client than we test with, so it lives in an environment of its own.
+$(VENV)/litellm/.installed: requirements-litellm.lock | $(VENV)/bin/python
+	@echo "Installing the packages of $< ..."
+	@$(VENV)/bin/python -m venv $(VENV)/litellm
+	@$(VENV)/litellm/bin/python -m pip --disable-pip-version-check --no-input -qq install --require-hashes --no-deps --only-binary :all: -r $<
+	@touch $@
+
 # Needs uv. The lock files carry no index address on purpose.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	echo litellm | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate - -o requirements-litellm.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov

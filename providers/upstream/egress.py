@@ -7,6 +7,7 @@ Everything that opens a socket to a provider goes through here: ``GuardedResolve
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -199,12 +200,21 @@ def host_and_port(url: str) -> tuple[str, int]:
     return host, port
 
 
+# The one query a base URL may have: Azure's, which belongs to every call below it.
+BASE_QUERY = re.compile(r"api-version=[A-Za-z0-9.-]{1,40}")
+
+
 @lru_cache(maxsize=1024)
 def join_url(base_url: str, path: str) -> str:
-    """``base_url`` plus an adapter's path. Raises ``EgressDenied`` if the path could reach outside of it."""
-    url = base_url.rstrip("/") + path
-    is_clean = path.startswith("/") and url.isascii() and url.isprintable() and not set("\\# @") & set(path.partition("?")[0])
-    if not is_clean or ".." in path.partition("?")[0].split("/") or "?" in base_url or "#" in base_url:
+    """``base_url`` plus an adapter's path, before the base URL's own query. Raises ``EgressDenied`` if the path could reach outside
+    of it."""
+    base, asks, query = base_url.partition("?")
+    place, _, own_query = path.partition("?")
+    url = base.rstrip("/") + place
+    if own_query or query:
+        url += "?" + "&".join(part for part in (own_query, query) if part)
+    is_clean = path.startswith("/") and url.isascii() and url.isprintable() and not set("\\# @") & set(place)
+    if not is_clean or ".." in place.split("/") or "#" in url or (asks and not BASE_QUERY.fullmatch(query)):
         raise EgressDenied("the URL has parts that do not belong into a URL of a provider")
     if host_and_port(url) != host_and_port(base_url):
         raise EgressDenied("the path changes the host")

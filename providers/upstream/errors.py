@@ -2,18 +2,35 @@
 
 ``retry_same``: may the same target be asked again? ``fail_over``: may the next target be asked? ``trips_breaker``: does it
 count against the target's health? ``may_have_billed``: can the provider have charged for the call although it failed?
-``ejects_credential``: is this credential useless until someone mends it?
+``ejects_credential``: is this credential useless until someone mends it? ``category``: whose move is it?
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar
+
+
+class ErrorCategory(StrEnum):
+    """Whose move it is after a failure: wait (throttle, overload), pay (quota, billing), mend the key (auth), change the request
+    (caller, policy), or nobody's here (server, transport)."""
+
+    THROTTLE = "throttle"
+    QUOTA = "quota"
+    BILLING = "billing"
+    AUTH = "auth"
+    OVERLOAD = "overload"
+    SERVER = "server"
+    TRANSPORT = "transport"
+    CALLER = "caller"
+    POLICY = "policy"
 
 
 class UpstreamError(Exception):
     """Base of every provider failure. ``detail`` is for logs and operators: redacted, at most 500 characters."""
 
     code: ClassVar[str] = "upstream_error"
+    category: ClassVar[ErrorCategory] = ErrorCategory.SERVER
     retry_same: ClassVar[bool] = False
     fail_over: ClassVar[bool] = True
     trips_breaker: ClassVar[bool] = True
@@ -41,6 +58,7 @@ class UpstreamError(Exception):
 
 class ConnectFailed(UpstreamError):
     code = "upstream_connect_failed"
+    category = ErrorCategory.TRANSPORT
 
 
 class ConnectTimeout(ConnectFailed):
@@ -59,6 +77,7 @@ class EgressDenied(UpstreamError):
     """The address is one the gateway must not dial (SSRF policy); nothing was sent."""
 
     code = "upstream_address_denied"
+    category = ErrorCategory.POLICY
     trips_breaker = False
 
 
@@ -66,6 +85,7 @@ class PoolExhausted(UpstreamError):
     """Every pooled connection of this provider is busy; nothing was sent."""
 
     code = "upstream_pool_exhausted"
+    category = ErrorCategory.OVERLOAD
     trips_breaker = False
 
 
@@ -73,17 +93,20 @@ class ConnectionLost(UpstreamError):
     """The connection broke after the request was sent and before the answer was complete."""
 
     code = "upstream_connection_lost"
+    category = ErrorCategory.TRANSPORT
     retry_same = True
     may_have_billed = True
 
 
 class FirstByteTimeout(UpstreamError):
     code = "upstream_first_byte_timeout"
+    category = ErrorCategory.TRANSPORT
     may_have_billed = True
 
 
 class IdleTimeout(UpstreamError):
     code = "upstream_idle_timeout"
+    category = ErrorCategory.TRANSPORT
     may_have_billed = True
 
 
@@ -91,6 +114,7 @@ class AttemptTimeout(UpstreamError):
     """One attempt took longer than the provider's ``total_s`` in all, however lively it was."""
 
     code = "upstream_total_timeout"
+    category = ErrorCategory.TRANSPORT
     may_have_billed = True
 
 
@@ -98,6 +122,7 @@ class DeadlineExceeded(UpstreamError):
     """The deadline of the whole request passed: no other target can help."""
 
     code = "upstream_deadline_exceeded"
+    category = ErrorCategory.TRANSPORT
     fail_over = False
     may_have_billed = True
 
@@ -122,6 +147,7 @@ class StreamTruncated(UpstreamError):
     """The stream ended without its finish marker; an end is never invented for it."""
 
     code = "upstream_truncated"
+    category = ErrorCategory.TRANSPORT
     may_have_billed = True
 
 
@@ -141,6 +167,7 @@ class ServerFailed(UpstreamError):
 
 class Overloaded(UpstreamError):
     code = "upstream_overloaded"
+    category = ErrorCategory.OVERLOAD
     retry_same = True
 
 
@@ -148,6 +175,7 @@ class RateLimited(UpstreamError):
     """Another target may be free; a retry here waits for ``retry_after_s``."""
 
     code = "upstream_rate_limited"
+    category = ErrorCategory.THROTTLE
     retry_same = True
     trips_breaker = False
 
@@ -156,24 +184,34 @@ class QuotaExhausted(UpstreamError):
     """The account's quota or credit is used up: no retry heals it."""
 
     code = "upstream_quota_exhausted"
+    category = ErrorCategory.QUOTA
     ejects_credential = True
+
+
+class BillingRefused(QuotaExhausted):
+    """The account must be paid or topped up: waiting for the next period does not help either."""
+
+    category = ErrorCategory.BILLING
 
 
 class AuthRejected(UpstreamError):
     """The provider refused our credential. Clients see 502, never 401: their key is fine."""
 
     code = "upstream_auth_rejected"
+    category = ErrorCategory.AUTH
     trips_breaker = False
     ejects_credential = True
 
 
 class PermissionRefused(UpstreamError):
     code = "upstream_permission_refused"
+    category = ErrorCategory.AUTH
     trips_breaker = False
 
 
 class ModelNotFound(UpstreamError):
     code = "upstream_model_not_found"
+    category = ErrorCategory.CALLER
     trips_breaker = False
 
 
@@ -181,6 +219,7 @@ class CallerFault(UpstreamError):
     """The request itself is wrong; another target would refuse it too."""
 
     code = "invalid_request"
+    category = ErrorCategory.CALLER
     fail_over = False
     trips_breaker = False
 
@@ -194,6 +233,7 @@ class ContextTooLong(CallerFault):
 
 class ContentRefused(CallerFault):
     code = "content_policy"
+    category = ErrorCategory.POLICY
 
 
 # ------------------------------------------------------------------ refused before sending
@@ -203,6 +243,7 @@ class CircuitOpen(UpstreamError):
     """The breaker of this target is open; nothing was sent."""
 
     code = "circuit_open"
+    category = ErrorCategory.OVERLOAD
     trips_breaker = False
 
     def __init__(self, detail: str = "", *, retry_after_s: float | None = None) -> None:
@@ -213,6 +254,7 @@ class CredentialLocked(UpstreamError):
     """The credential cannot be decrypted (wrong or missing key ring)."""
 
     code = "credential_locked"
+    category = ErrorCategory.AUTH
     trips_breaker = False
 
 

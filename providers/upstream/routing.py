@@ -10,7 +10,9 @@ from providers.upstream.errors import ModelNotAllowed, ModelUnknown, RoutingErro
 from providers.upstream.types import (
     Capability,
     ChatRequest,
+    EmbeddingsRequest,
     HealthStatus,
+    InferenceRequest,
     Plan,
     Policy,
     RouteSpec,
@@ -60,12 +62,12 @@ def none_open(_target_id: int) -> float | None:
     return None
 
 
-def plan(snapshot: Snapshot, request: ChatRequest, wishes: Wishes, is_open: Callable[[int], float | None] = none_open) -> Plan:
+def plan(snapshot: Snapshot, request: InferenceRequest, wishes: Wishes, is_open: Callable[[int], float | None] = none_open) -> Plan:
     """The targets to try, best first, possibly none; everything left out is in ``skipped`` with its reason.
 
     ``is_open`` tells for how many seconds a target's circuit stays open. Raises ``ModelUnknown`` and ``ModelNotAllowed``.
     """
-    pools = _pools(snapshot, wishes)
+    pools = _pools(snapshot, wishes, _kind_of(request))
     policy = wishes.policy or next((pool.route.policy for pool in pools if pool.route and pool.route.policy), None)
     policy = policy or snapshot.routing.default_policy
     candidates = list(_candidates(pools, wishes))
@@ -102,14 +104,18 @@ def names_for(snapshot: Snapshot, allowed_models: frozenset[str] | None) -> tupl
 # --------------------------------------------------------------------------- names
 
 
-def _pools(snapshot: Snapshot, wishes: Wishes) -> list[_Pool]:
+def _kind_of(request: InferenceRequest) -> Capability:
+    return Capability.EMBEDDINGS if isinstance(request, EmbeddingsRequest) else Capability.CHAT
+
+
+def _pools(snapshot: Snapshot, wishes: Wishes, kind: Capability) -> list[_Pool]:
     """What the name asked for means, in tiers: exactly one pool for a name, several for ``auto``."""
     if wishes.model != AUTO:
         pool = _resolve(snapshot, wishes.model)
         return [pool] if pool is not None else []
     wished = [_resolve(snapshot, name) if slug is None else _of_provider(snapshot, slug, name) for slug, name in wishes.preferred]
     routes = [_route_pool(snapshot, snapshot.routes[name]) for name in _AUTO_ROUTES if name in snapshot.routes][:1]
-    everything = _Pool(_not_invented([target for target in snapshot.targets.values() if Capability.CHAT in target.capabilities]))
+    everything = _Pool(_not_invented([target for target in snapshot.targets.values() if kind in target.capabilities]))
     pools = [_Pool(pool.targets, pool.route, wish=rank) for rank, pool in enumerate(wished) if pool is not None]
     return [*pools, *routes, everything]
 
@@ -213,27 +219,27 @@ def _is_allowed(candidate: _Candidate, wishes: Wishes) -> bool:
 _Key = tuple[int | str, ...]
 
 
-def _by_priority(candidate: _Candidate, _request: ChatRequest) -> _Key:
+def _by_priority(candidate: _Candidate, _request: InferenceRequest) -> _Key:
     return (candidate.tier, candidate.priority, not candidate.target.recommended, -candidate.weight, candidate.target.address)
 
 
-def _by_preference(candidate: _Candidate, request: ChatRequest) -> _Key:
+def _by_preference(candidate: _Candidate, request: InferenceRequest) -> _Key:
     return (candidate.wish, *_by_priority(candidate, request))
 
 
-def _by_cost(candidate: _Candidate, request: ChatRequest) -> _Key:
+def _by_cost(candidate: _Candidate, request: InferenceRequest) -> _Key:
     cost = _worst_cost_nano(candidate.target, request)
     return (cost is None, cost or 0, *_by_priority(candidate, request))
 
 
-_ORDERS: Mapping[Policy, Callable[[_Candidate, ChatRequest], _Key]] = {
+_ORDERS: Mapping[Policy, Callable[[_Candidate, InferenceRequest], _Key]] = {
     Policy.PRIORITY: _by_priority,
     Policy.PREFERENCE: _by_preference,
     Policy.COST: _by_cost,
 }
 
 
-def _worst_cost_nano(target: Target, request: ChatRequest) -> int | None:
+def _worst_cost_nano(target: Target, request: InferenceRequest) -> int | None:
     """The most this request can cost there, in nano-dollars: a token is at least one byte. ``None`` without a price."""
     price = target.price
     if price is None:
@@ -247,7 +253,7 @@ def _worst_cost_nano(target: Target, request: ChatRequest) -> int | None:
 
 
 def _usable(
-    targets: Iterable[Target], request: ChatRequest, is_open: Callable[[int], float | None], skipped: list[Skipped]
+    targets: Iterable[Target], request: InferenceRequest, is_open: Callable[[int], float | None], skipped: list[Skipped]
 ) -> tuple[tuple[Target, ...], bool]:
     """The targets that can take the call now, and whether all of them are ill (panic mode: trying beats refusing)."""
     fit: list[Target] = []
@@ -272,7 +278,7 @@ def _usable(
     return tuple(healthy), False
 
 
-def _unfit(target: Target, request: ChatRequest, is_open: Callable[[int], float | None]) -> tuple[str, str] | None:
+def _unfit(target: Target, request: InferenceRequest, is_open: Callable[[int], float | None]) -> tuple[str, str] | None:
     missing = request.required_capabilities() - target.capabilities
     if missing:
         return "no_capability", "cannot do " + ", ".join(sorted(missing))
@@ -286,10 +292,10 @@ def _unfit(target: Target, request: ChatRequest, is_open: Callable[[int], float 
     return None
 
 
-def _is_too_small(target: Target, request: ChatRequest) -> bool:
+def _is_too_small(target: Target, request: InferenceRequest) -> bool:
     """Only visible text counts: images are no text, and a run of blanks may be a single token."""
     window = target.context_window_tokens
-    if window is None or request.body_bytes <= window * _BYTES_PER_TOKEN_MAX:
+    if window is None or not isinstance(request, ChatRequest) or request.body_bytes <= window * _BYTES_PER_TOKEN_MAX:
         return False
     texts = (part.text for message in request.messages for part in message.parts if isinstance(part, TextPart))
     visible_bytes = sum(len("".join(text.split()).encode("utf-8", "replace")) for text in texts)

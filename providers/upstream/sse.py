@@ -6,22 +6,26 @@ Only LF, CR and CRLF end a line (WHATWG HTML, "Interpreting an event stream"); U
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from providers.upstream.errors import BodyTooLarge
 
 MAX_EVENT_BYTES = 1_048_576
 
 _BOM = b"\xef\xbb\xbf"
+_LF = 0x0A
+_COLON = 0x3A
 # The end of one line followed by an empty line. A CR before an LF is never an end of its own.
+_LINE_END = re.compile(rb"\r\n|\n|\r(?!\n)")
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 
 
-@dataclass(frozen=True, slots=True)
-class SseEvent:
+class SseEvent(msgspec.Struct, frozen=True, gc=False):
     """One block of the stream.
 
-    ``raw`` is its exact bytes, terminator included. Comments and stray blank lines are blocks with empty ``data``.
+    ``raw`` is its exact bytes, terminator included. A comment line before an event and a stray blank line are blocks of
+    their own with empty ``data``: a heartbeat that no blank line follows is handed on at once.
     ``event`` is empty when the block names none.
     """
 
@@ -50,7 +54,11 @@ class SseParser:
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
         """Events completed by ``chunk``. A CR at the very end waits: the LF of the same line end may follow."""
-        return self._take_events(chunk, at_end=False)
+        if chunk[-2:] != b"\n\n" or self._buffer or self._at_start or len(chunk) > self._max_event_bytes or b"\r" in chunk:
+            return self._take_events(chunk, at_end=False)
+        if chunk.startswith(b"data: ") and chunk.index(b"\n") == len(chunk) - 2:
+            return [SseEvent("", chunk[6:-2], chunk)]
+        return self._whole_events(chunk)
 
     def finish(self) -> list[SseEvent]:
         """What is left at the end of the stream: servers exist that leave out the last blank line."""
@@ -58,6 +66,21 @@ class SseParser:
         if self._buffer:
             events.append(self._parse_block(bytes(self._buffer)))
             self._buffer.clear()
+        return events
+
+    def _whole_events(self, chunk: bytes) -> list[SseEvent]:
+        """The shape of nearly every network read: complete events, lines ended by LF alone. No search by pattern, no copy of the rest."""
+        events: list[SseEvent] = []
+        start, length = 0, len(chunk)
+        while start < length:
+            if chunk[start] == _LF:  # a stray blank line is a block of its own
+                end = start + 1
+            elif chunk[start] == _COLON:
+                end = chunk.index(b"\n", start) + 1
+            else:
+                end = chunk.index(b"\n\n", start) + 2
+            events.append(self._parse_block(chunk[start:end]))
+            start = end
         return events
 
     def _take_events(self, chunk: bytes, *, at_end: bool) -> list[SseEvent]:
@@ -81,7 +104,8 @@ class SseParser:
         if start < len(buffer) and buffer[start] in b"\r\n":
             end = start + (2 if buffer[start : start + 2] == b"\r\n" else 1)
         else:
-            match = _BLANK_LINE.search(buffer, max(start, scan))
+            ending = _LINE_END if start < len(buffer) and buffer[start] == _COLON else _BLANK_LINE
+            match = ending.search(buffer, max(start, scan))
             if match is None:
                 return None
             end = match.end()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from providers.upstream.adapters.anthropic_answer import AnthropicStreamParser, parse_answer
-from providers.upstream.adapters.anthropic_request import render_body
+from providers.upstream.adapters.anthropic_answer import parse_answer
+from providers.upstream.adapters.anthropic_request import degraded, forwarded_headers, render_body, render_count_body
+from providers.upstream.adapters.anthropic_stream import AnthropicStreamParser
 from providers.upstream.adapters.base import Adapter, StreamParser
 from providers.upstream.adapters.error_rules import error_in_success, error_of
 from providers.upstream.adapters.json_values import count_at, decode_object, encode, object_at, snippet, text_at
@@ -16,12 +17,14 @@ from providers.upstream.types import (
     Capability,
     ChatRequest,
     ChatResponse,
+    CountTokensRequest,
     HttpRequest,
     HttpResponse,
     JsonObject,
     ModelListing,
     RateLimitState,
     Target,
+    TokenCount,
     Wire,
 )
 
@@ -42,13 +45,29 @@ class AnthropicAdapter(Adapter):
     wire = Wire.ANTHROPIC_MESSAGES
 
     def render_chat(self, request: ChatRequest, target: Target) -> HttpRequest:
-        return HttpRequest(path="/messages", body=encode(render_body(request, target)), headers=_JSON)
+        body = encode(render_body(request, target))
+        return HttpRequest(path="/messages", body=body, headers=_JSON | forwarded_headers(request), degraded=degraded(request, target))
 
     def parse_chat(self, response: HttpResponse) -> ChatResponse:
         return parse_answer(response)
 
     def stream_parser(self) -> StreamParser:
         return AnthropicStreamParser()
+
+    def render_count_tokens(self, request: CountTokensRequest, target: Target) -> HttpRequest:
+        chat = request.chat
+        headers = _JSON | forwarded_headers(chat)
+        return HttpRequest("/messages/count_tokens", encode(render_count_body(chat, target)), headers, degraded=degraded(chat, target))
+
+    def parse_count_tokens(self, response: HttpResponse) -> TokenCount:
+        body = decode_object(response.body)
+        error = error_in_success(body)
+        if error is not None:
+            raise error
+        count = count_at(body, "input_tokens")
+        if count is None:
+            raise InvalidBody(f"not a count of tokens: {snippet(response.body)}")
+        return TokenCount(count, self.wire, response.body)
 
     def parse_error(self, response: HttpResponse) -> UpstreamError:
         """A 429 that says it should not be retried is one request above the whole bucket: too large, not too soon."""
@@ -87,8 +106,8 @@ def _listing(row: JsonObject) -> ModelListing:
 
 
 def _capabilities(claimed: JsonObject) -> frozenset[Capability] | None:
-    """Every model of this API chats, streams and calls tools; older listings claim nothing."""
+    """Every model of this API chats, streams, calls tools and has its tokens counted; older listings claim nothing."""
     if not claimed:
         return None
     found = {capability for name, capability in _CAPABILITIES.items() if object_at(claimed, name).get("supported") is True}
-    return frozenset(found | {Capability.CHAT, Capability.STREAM, Capability.TOOLS})
+    return frozenset(found | {Capability.CHAT, Capability.STREAM, Capability.TOOLS, Capability.COUNT_TOKENS})

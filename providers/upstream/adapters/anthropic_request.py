@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from providers.upstream.adapters.json_values import decode_or_none
-from providers.upstream.adapters.translation import end_user_id, refusal, refuse_untranslatable
+from providers.upstream.adapters.json_values import decode_or_none, list_at
+from providers.upstream.adapters.translation import left_out, refusal, refuse_untranslatable
 from providers.upstream.types import (
     ChatRequest,
     ImagePart,
@@ -30,16 +31,95 @@ _BUDGET_TOKENS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "
 _EFFORT = {"minimal": "low"}
 _MIN_BUDGET_TOKENS = 1024
 _TEMPERATURE_MAX = 1.0
+_NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
+_COUNTED = ("messages", "system", "tools", "tool_choice", "thinking", "output_config")
 _DATA_URL = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 _FORCING = (ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED)
 _TOOL_CHOICE_TYPES = {ToolChoiceMode.AUTO: "auto", ToolChoiceMode.NONE: "none", ToolChoiceMode.REQUIRED: "any"}
 
 
+def degraded(request: ChatRequest, target: Target) -> tuple[str, ...]:
+    """For a client of the same wire format, only what this API never wrote."""
+    if request.source is not None and _is_same_wire(request):
+        return tuple(sorted(_foreign_state(request.source.body)))
+    return left_out(request, *_dropped(request, target))
+
+
+def forwarded_headers(request: ChatRequest) -> dict[str, str]:
+    """The client's own version and beta flags: the body means what they say."""
+    return dict(request.source.headers) if request.source is not None and _is_same_wire(request) else {}
+
+
+def _is_same_wire(request: ChatRequest) -> bool:
+    return request.source is not None and request.source.wire is Wire.ANTHROPIC_MESSAGES
+
+
+def _foreign_state(body: Mapping[str, Any]) -> set[str]:
+    """What the gateway itself added to earlier answers of other providers, and this API refuses: thinking that nobody signed
+    and another provider's signature of a tool call."""
+    found = set()
+    for turn in list_at(body, "messages"):
+        for block in list_at(turn, "content"):
+            if _is_unsigned(block):
+                found.add("messages.reasoning")
+            elif isinstance(block, Mapping) and "extra_content" in block:
+                found.add("messages.tool_calls.signature")
+    return found
+
+
+def _is_unsigned(block: Any) -> bool:
+    return isinstance(block, Mapping) and block.get("type") == "thinking" and block.get("signature") == ""
+
+
+def _own_history(body: Mapping[str, Any]) -> JsonObject:
+    """A copy of the body without ``_foreign_state``: a conversation may move from another provider to this one."""
+    if not _foreign_state(body):
+        return dict(body)
+    turns = []
+    for turn in list_at(body, "messages"):
+        blocks = list_at(turn, "content")
+        kept = [{name: block[name] for name in block if name != "extra_content"} for block in blocks if not _is_unsigned(block)]
+        if kept or not blocks:
+            turns.append({**turn, "content": kept} if blocks else turn)
+    return {**body, "messages": turns}
+
+
+def _dropped(request: ChatRequest, target: Target) -> Iterator[str]:
+    """What this API has no place for and an answer hardly depends on: a seed is best effort everywhere, reasoning that nobody
+    signed and another provider's signatures are refused, an image is scaled by the provider as it likes."""
+    if request.seed is not None:
+        yield "seed"
+    if _must_not_think(request, target):
+        yield "reasoning_effort"
+    for message in request.messages:
+        if message.name is not None and message.role not in (Role.USER, Role.TOOL):
+            yield "messages.name"
+        if any(call.signature is not None for call in message.tool_calls):
+            yield "messages.tool_calls.signature"
+        for part in message.parts:
+            if isinstance(part, ReasoningPart) and part.signature is None:
+                yield "messages.reasoning"
+            elif isinstance(part, ImagePart) and part.detail not in (None, "auto"):
+                yield "image detail"
+
+
+def render_count_body(request: ChatRequest, target: Target) -> JsonObject:
+    """The body to count: what ``render_body`` sends without the options of generation."""
+    if request.source is not None and _is_same_wire(request):
+        body = _own_history(request.source.body)
+    else:
+        refuse_untranslatable(request)
+        translated = _translated(request, target, target.max_output_tokens)
+        body = {name: translated[name] for name in _COUNTED if name in translated}
+    body["model"] = target.upstream_model
+    return body
+
+
 def render_body(request: ChatRequest, target: Target) -> JsonObject:
     """The body to send. A client of the same wire format has every field passed on, whatever it means."""
     source = request.source
-    if source is not None and source.wire is Wire.ANTHROPIC_MESSAGES:
-        body = dict(source.body)
+    if source is not None and _is_same_wire(request):
+        body = _own_history(source.body)
         sent = body.get("max_tokens")
         cap = target.output_cap_tokens(sent if isinstance(sent, int) else request.max_output_tokens)
     else:
@@ -55,7 +135,7 @@ def render_body(request: ChatRequest, target: Target) -> JsonObject:
 
 def _translated(request: ChatRequest, target: Target, cap: int) -> JsonObject:
     _refuse_unknown_to_anthropic(request)
-    user = end_user_id(request)
+    user = request.end_user
     optional: JsonObject = {
         "system": _system(request) or None,
         "temperature": request.temperature,
@@ -69,7 +149,8 @@ def _translated(request: ChatRequest, target: Target, cap: int) -> JsonObject:
     output_config: JsonObject = {}
     if request.response_format is not None and request.response_format.schema is not None:
         output_config["format"] = {"type": "json_schema", "schema": request.response_format.schema}
-    _add_reasoning(body, output_config, request.reasoning_effort, target, cap)
+    if not _must_not_think(request, target):
+        _add_reasoning(body, output_config, request.reasoning_effort, target, cap)
     if output_config:
         body["output_config"] = output_config
     return body
@@ -78,14 +159,26 @@ def _translated(request: ChatRequest, target: Target, cap: int) -> JsonObject:
 def _refuse_unknown_to_anthropic(request: ChatRequest) -> None:
     if request.choices != 1:
         raise refusal("n", "one answer per request")
-    if request.seed is not None:
-        raise refusal("seed")
+    if request.logprobs is not None:
+        raise refusal("logprobs")
     if request.temperature is not None and request.temperature > _TEMPERATURE_MAX:
         raise refusal("temperature", "at most 1")
     if request.response_format is not None and request.response_format.schema is None:
         raise refusal("response_format", "JSON without a schema; ask for json_schema")
     if not request.tools and request.tool_choice is not None and request.tool_choice.mode in _FORCING:
         raise refusal("tool_choice", "no tools are given")
+
+
+def _must_not_think(request: ChatRequest, target: Target) -> bool:
+    """Families with a budget refuse to go on thinking after a tool call of theirs whose signed thinking is missing, and clients
+    of other wire formats seldom keep it (docs.anthropic.com, "Extended thinking", preserving thinking blocks)."""
+    if request.reasoning_effort in (None, "none") or not _BUDGET_FAMILY.search(target.upstream_model):
+        return False
+    turns = [message for message in request.messages if message.role is not Role.SYSTEM]
+    if not turns or turns[-1].role is not Role.TOOL:
+        return False
+    last = next((message for message in reversed(turns) if message.role is Role.ASSISTANT), None)
+    return last is not None and not any(isinstance(part, ReasoningPart) and part.signature for part in last.parts)
 
 
 def _add_reasoning(body: JsonObject, output_config: JsonObject, effort: str | None, target: Target, cap: int) -> None:
@@ -123,6 +216,8 @@ def _turns(request: ChatRequest) -> list[JsonObject]:
             continue
         role = "assistant" if message.role is Role.ASSISTANT else "user"
         blocks = _blocks(f"messages[{position}]", message)
+        if not blocks:
+            continue  # the API refuses a turn that says nothing
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"] += blocks
         else:
@@ -131,14 +226,17 @@ def _turns(request: ChatRequest) -> list[JsonObject]:
 
 
 def _blocks(where: str, message: Message) -> list[JsonObject]:
-    if message.name is not None and message.role is not Role.TOOL:
+    if message.name is not None and message.role is Role.USER:
         raise refusal(f"{where}.name")
-    # The API refuses empty text blocks; an empty text says nothing.
-    parts = [part for part in message.parts if not (isinstance(part, TextPart) and not part.text)]
-    blocks = [_block(where, message.role, part) for part in parts]
+    blocks = [_block(where, message.role, part) for part in message.parts if not _says_nothing(part)]
     if message.role is Role.TOOL:
-        return [{"type": "tool_result", "tool_use_id": message.tool_call_id or "", "content": blocks}]
+        return [{"type": "tool_result", "tool_use_id": _tool_id(message.tool_call_id or ""), "content": blocks}]
     return blocks + [_tool_use(f"{where}.tool_calls[{position}]", call) for position, call in enumerate(message.tool_calls)]
+
+
+def _says_nothing(part: Part) -> bool:
+    """The API refuses empty text blocks, and reasoning without the signature it gave."""
+    return (isinstance(part, TextPart) and not part.text) or (isinstance(part, ReasoningPart) and part.signature is None)
 
 
 def _block(where: str, role: Role, part: Part) -> JsonObject:
@@ -152,8 +250,6 @@ def _block(where: str, role: Role, part: Part) -> JsonObject:
 
 
 def _image_source(where: str, image: ImagePart) -> JsonObject:
-    if image.detail == "low":
-        raise refusal(f"{where}.content", "image detail 'low'")
     inline = _DATA_URL.fullmatch(image.url) if image.url is not None else None
     if inline is not None:
         return {"type": "base64", "media_type": inline[1], "data": inline[2]}
@@ -165,8 +261,8 @@ def _image_source(where: str, image: ImagePart) -> JsonObject:
 
 
 def _thinking(where: str, role: Role, part: ReasoningPart) -> JsonObject:
-    if role is not Role.ASSISTANT or part.signature is None:
-        raise refusal(f"{where}.content", "reasoning without the signature of its provider")
+    if role is not Role.ASSISTANT:
+        raise refusal(f"{where}.content", f"reasoning in a turn of role {role.value}")
     if part.redacted:
         return {"type": "redacted_thinking", "data": part.signature}
     return {"type": "thinking", "thinking": part.text, "signature": part.signature}
@@ -176,7 +272,12 @@ def _tool_use(where: str, call: ToolCall) -> JsonObject:
     arguments = decode_or_none(call.arguments) if call.arguments.strip() else {}
     if not isinstance(arguments, dict):
         raise refusal(f"{where}.function.arguments", "not a JSON object")
-    return {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments}
+    return {"type": "tool_use", "id": _tool_id(call.id), "name": call.name, "input": arguments}
+
+
+def _tool_id(call_id: str) -> str:
+    """Other providers' ids may hold characters that this API refuses (``functions.f:0``)."""
+    return _NOT_IN_IDS.sub("_", call_id)
 
 
 def _tool(tool: ToolSpec) -> JsonObject:

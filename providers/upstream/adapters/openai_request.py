@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from providers.upstream.adapters.translation import end_user_id, refusal, refuse_untranslatable
+from providers.upstream.adapters.openai_profiles import Profile, profile_of
+from providers.upstream.adapters.openai_variants import adapt
+from providers.upstream.adapters.translation import left_out, refusal, refuse_untranslatable
 from providers.upstream.types import (
     ChatRequest,
     ImagePart,
@@ -29,37 +31,58 @@ from providers.upstream.types import (
 _REASONING_FAMILY = re.compile(r"(?:^|/)(?:o[134]|gpt-5)(?![a-z0-9])", re.IGNORECASE)
 
 
-def render_body(request: ChatRequest, target: Target) -> JsonObject:
-    """The body to send. A client of the same wire format has every field passed on, whatever it means."""
+def render_body(request: ChatRequest, target: Target) -> tuple[JsonObject, tuple[str, ...]]:
+    """The body to send and the names of what was left out of it because it changes no answer.
+
+    A client of the same wire format has every field passed on, as far as this service's variant of the format knows it.
+    """
     source = request.source
+    profile = profile_of(target.provider.kind)
+    dropped: tuple[str, ...] = ()
     if source is not None and source.wire is Wire.OPENAI_CHAT:
         body = dict(source.body)
     else:
         refuse_untranslatable(request)
-        body = _translated(request)
+        body = _translated(request, profile)
+        dropped = left_out(request, *_forgotten(request, profile))
     body["model"] = target.upstream_model
-    _limit_output(body, request, target)
-    if request.stream:
-        options = body.get("stream_options")
-        body["stream"] = True
+    _limit_output(body, request, target, profile)
+    _stream(body, request, profile)
+    body, unknown = adapt(body, profile)
+    return body, tuple(sorted({*dropped, *unknown}))
+
+
+def _stream(body: JsonObject, request: ChatRequest, profile: Profile) -> None:
+    options = body.pop("stream_options", None)
+    if not request.stream:
+        return
+    body["stream"] = True
+    if profile.stream_options:
         body["stream_options"] = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}
-    return body
 
 
-def _limit_output(body: JsonObject, request: ChatRequest, target: Target) -> None:
-    """Every call leaves with a limit (the reservation rests on it), under the name the client used."""
+def _limit_output(body: JsonObject, request: ChatRequest, target: Target, profile: Profile) -> None:
+    """Every call leaves with a limit (the reservation rests on it), under the service's only name or the name the client used."""
     names = [name for name in ("max_tokens", "max_completion_tokens") if body.get(name) is not None]
     cap = target.output_cap_tokens(request.max_output_tokens)
     if not names:
         body.pop("max_tokens", None)
         body.pop("max_completion_tokens", None)
         names = ["max_completion_tokens" if _REASONING_FAMILY.search(target.upstream_model) else "max_tokens"]
-    for name in names:
-        sent = body.get(name)
-        body[name] = target.output_cap_tokens(sent) if isinstance(sent, int) else cap
+    limits = {name: body.pop(name, None) for name in names}
+    for name, sent in limits.items():
+        limit = target.output_cap_tokens(sent) if isinstance(sent, int) else cap
+        known = profile.output_limit or name
+        body[known] = min(limit, body.get(known, limit))
 
 
-def _translated(request: ChatRequest) -> JsonObject:
+def _forgotten(request: ChatRequest, profile: Profile) -> tuple[str, ...]:
+    """Earlier reasoning, where the service has no place for it: it is the model's draft, not part of the conversation."""
+    has_reasoning = any(isinstance(part, ReasoningPart) for message in request.messages for part in message.parts)
+    return ("messages.reasoning",) if has_reasoning and profile.reasoning_key is None else ()
+
+
+def _translated(request: ChatRequest, profile: Profile) -> JsonObject:
     optional: JsonObject = {
         "temperature": request.temperature,
         "top_p": request.top_p,
@@ -71,18 +94,20 @@ def _translated(request: ChatRequest) -> JsonObject:
         "parallel_tool_calls": request.parallel_tool_calls if request.tools else None,
         "response_format": _response_format(request.response_format),
         "reasoning_effort": request.reasoning_effort,
-        "user": end_user_id(request),
+        "logprobs": True if request.logprobs is not None else None,
+        "top_logprobs": request.logprobs or None,
+        "user": request.end_user,
     }
     if not request.tools and request.tool_choice is not None and request.tool_choice.mode in _FORCING:
         raise refusal("tool_choice", "no tools are given")
-    messages = [_message(position, message) for position, message in enumerate(request.messages)]
+    messages = [_message(position, message, profile.reasoning_key) for position, message in enumerate(request.messages)]
     return {"messages": messages, **{name: value for name, value in optional.items() if value is not None}}
 
 
 _FORCING = (ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED)
 
 
-def _message(position: int, message: Message) -> JsonObject:
+def _message(position: int, message: Message, reasoning_key: str | None) -> JsonObject:
     where = f"messages[{position}]"
     body: JsonObject = {"role": message.role.value}
     content = _content(where, message)
@@ -90,6 +115,9 @@ def _message(position: int, message: Message) -> JsonObject:
         body["tool_call_id"] = message.tool_call_id or ""
     if message.name is not None and message.role is not Role.TOOL:
         body["name"] = message.name
+    reasoning = "".join(part.text for part in message.parts if isinstance(part, ReasoningPart))
+    if reasoning and reasoning_key is not None and message.role is Role.ASSISTANT:
+        body[reasoning_key] = reasoning
     if message.tool_calls:
         body["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
     # An assistant turn of tool calls alone has no content; everybody else needs at least an empty one.
@@ -99,12 +127,14 @@ def _message(position: int, message: Message) -> JsonObject:
 
 
 def _content(where: str, message: Message) -> str | list[JsonObject]:
-    if all(isinstance(part, TextPart) for part in message.parts):
-        return message.text if len(message.parts) < 2 or message.role is not Role.USER else [_part(where, part) for part in message.parts]
+    parts = message.parts
+    if message.role is Role.ASSISTANT:
+        parts = tuple(part for part in parts if not isinstance(part, ReasoningPart))
+    if all(isinstance(part, TextPart) for part in parts):
+        return message.text if len(parts) < 2 or message.role is not Role.USER else [_part(where, part) for part in parts]
     if message.role is not Role.USER:
-        kind = "reasoning" if any(isinstance(part, ReasoningPart) for part in message.parts) else "images"
-        raise refusal(f"{where}.content", f"{kind} in a turn of role {message.role.value}")
-    return [_part(where, part) for part in message.parts]
+        raise refusal(f"{where}.content", f"images in a turn of role {message.role.value}")
+    return [_part(where, part) for part in parts]
 
 
 def _part(where: str, part: Part) -> JsonObject:

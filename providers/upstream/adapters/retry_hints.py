@@ -15,6 +15,7 @@ from providers.upstream.types import HttpResponse, RateLimitState
 RETRY_AFTER_MAX_S = 3600.0
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")  # float() would also take "1_000", "nan" and other scripts
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _TRY_AGAIN = re.compile(r"(?:try again|retry) (?:in|after) ((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)")
@@ -28,7 +29,7 @@ def retry_after_s(response: HttpResponse) -> float | None:
     now = _receipt_time(headers, response.received_at_s)
     hints = (
         _scaled(headers.get("retry-after-ms"), 0.001),
-        _seconds_or_date(headers.get("retry-after"), now),
+        _retry_after_s(headers.get("retry-after"), now),
         _hint_of_body(response.body) if response.status >= 400 else None,
         _exhausted_reset_s(headers, now) if response.status == 429 else None,
     )
@@ -36,7 +37,8 @@ def retry_after_s(response: HttpResponse) -> float | None:
 
 
 def rate_limit_state(headers: Mapping[str, str]) -> RateLimitState | None:
-    """OpenAI-like ``x-ratelimit-*`` and Anthropic ``anthropic-ratelimit-*`` headers, Mistral's minute buckets included."""
+    """OpenAI-like ``x-ratelimit-*``, Anthropic's ``anthropic-ratelimit-*`` and plain ``ratelimit-*`` headers, Mistral's minute
+    buckets included."""
     requests = _first_count(headers, _REMAINING_REQUESTS)
     tokens = _first_count(headers, _REMAINING_TOKENS)
     reset = _exhausted_reset_s(headers, _receipt_time(headers, None))
@@ -54,6 +56,7 @@ _REMAINING_REQUESTS = (
     "anthropic-ratelimit-requests-remaining",
     "x-ratelimit-remaining-req-minute",
     "x-ratelimit-remaining",
+    "ratelimit-remaining",
 )
 _REMAINING_TOKENS = (
     "x-ratelimit-remaining-tokens",
@@ -66,6 +69,8 @@ _BUCKETS = (
     ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
     ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
     ("x-ratelimit-remaining", "x-ratelimit-reset"),
+    ("x-ratelimit-remaining-tokens-minute", "x-ratelimit-reset-tokens-minute"),  # Cerebras
+    ("ratelimit-remaining", "ratelimit-reset"),  # Hugging Face's front: draft-ietf-httpapi-ratelimit-headers-03
     ("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"),
     ("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
     ("anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset"),
@@ -98,6 +103,14 @@ def _reset_s(text: str | None, now: float | None) -> float | None:
     return _seconds_or_date(text, now)
 
 
+def _retry_after_s(text: str | None, now: float | None) -> float | None:
+    """Two headers arrive as one, joined by a comma: the longer wait is the safe one."""
+    single = _seconds_or_date(text, now)
+    if single is not None or not text:
+        return single
+    return max((number for part in text.split(",") if (number := _scaled(part, 1.0)) is not None), default=None)
+
+
 def _seconds_or_date(text: str | None, now: float | None) -> float | None:
     number = _scaled(text, 1.0)
     if number is not None:
@@ -107,10 +120,9 @@ def _seconds_or_date(text: str | None, now: float | None) -> float | None:
 
 
 def _scaled(text: str | None, factor: float) -> float | None:
-    try:
-        number = float(text) * factor if text else math.nan
-    except ValueError:
+    if not text or not _NUMBER.fullmatch(text.strip()):
         return None
+    number = float(text) * factor
     return number if math.isfinite(number) else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from providers.upstream.dispatch.answers import ChatAnswer, StreamAnswer, chat, stream
+from providers.upstream.dispatch.answers import StreamAnswer, WholeAnswer, answer, stream
 from providers.upstream.dispatch.attempts import (
     AllTargetsFailed,
     AttemptLedger,
@@ -12,6 +12,7 @@ from providers.upstream.dispatch.attempts import (
     Ticket,
     Upstreams,
 )
+from providers.upstream.dispatch.presets import preset_bytes
 
 __all__ = [
     "AllTargetsFailed",
@@ -19,10 +20,11 @@ __all__ = [
     "AttemptOutcome",
     "AttemptRecord",
     "Billing",
-    "ChatAnswer",
     "StreamAnswer",
     "Ticket",
     "Upstreams",
-    "chat",
+    "WholeAnswer",
+    "answer",
+    "preset_bytes",
     "stream",
 ]

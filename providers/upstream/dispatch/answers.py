@@ -10,47 +10,55 @@ from providers.upstream.dispatch.failover import Call, Failover, abandoned_outco
 from providers.upstream.dispatch.streams import LiveStream
 from providers.upstream.errors import UpstreamError
 from providers.upstream.transport import Deadline
-from providers.upstream.types import ChatRequest, ChatResponse, HttpResponse, Plan, StreamEvent, Target
+from providers.upstream.types import ChatRequest, HttpResponse, InferenceRequest, InferenceResponse, Plan, StreamEvent, Target, Wire
 
 _NO_HEADERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class ChatAnswer:
-    response: ChatResponse
+class WholeAnswer:
+    """``degraded`` names the fields of the request that the target has no use for."""
+
+    response: InferenceResponse
     target: Target
     attempts: tuple[AttemptRecord, ...]
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StreamAnswer:
     """A stream whose first content has arrived. ``aclose`` must be called on every path; it settles what is left to settle.
+    ``wire`` is the format of its events.
 
-    ``events`` raises ``UpstreamError`` where the upstream failed after its first content.
+    ``events`` raises ``UpstreamError`` where the upstream failed after its first content. ``next_batch`` gives the same events
+    by network read, empty after the end: use one or the other.
     """
 
     target: Target
     attempts: tuple[AttemptRecord, ...]
     events: AsyncIterator[StreamEvent]
+    next_batch: Callable[[], Awaitable[list[StreamEvent]]]
     aclose: Callable[[], Awaitable[None]]
+    wire: Wire
+    degraded: tuple[str, ...] = ()
 
 
-async def chat(
+async def answer(
     plan: Plan,
-    request: ChatRequest,
+    request: InferenceRequest,
     up: Upstreams,
     ledger: AttemptLedger,
     deadline: Deadline,
     request_headers: Mapping[str, str] = _NO_HEADERS,
-) -> ChatAnswer:
+) -> WholeAnswer:
     """The first whole answer. Raises ``AllTargetsFailed``, and whatever ``ledger.open`` raises."""
 
-    async def attempt(call: Call) -> ChatResponse:
-        return await _chat_once(call, request_headers)
+    async def attempt(call: Call) -> tuple[InferenceResponse, tuple[str, ...]]:
+        return await _answer_once(call, request, request_headers), call.http_request.degraded
 
     failover = Failover(plan, request, up, ledger, deadline)
-    response, target = await failover.run(attempt)
-    return ChatAnswer(response, target, tuple(failover.records))
+    (response, degraded), target = await failover.run(attempt)
+    return WholeAnswer(response, target, tuple(failover.records), degraded)
 
 
 async def stream(
@@ -71,13 +79,13 @@ async def stream(
 
     failover = Failover(plan, request, up, ledger, deadline)
     live, target = await failover.run(attempt)
-    return StreamAnswer(target, tuple(failover.records), live, live.aclose)
+    return StreamAnswer(target, tuple(failover.records), live, live.next_batch, live.aclose, live.wire, live.degraded)
 
 
-async def _chat_once(call: Call, request_headers: Mapping[str, str]) -> ChatResponse:
+async def _answer_once(call: Call, request: InferenceRequest, request_headers: Mapping[str, str]) -> InferenceResponse:
     try:
         response = await call.up.transport.send(call.target.provider, call.credential, call.http_request, call.deadline, request_headers)
-        answer = _parsed(call, response)
+        answer = _parsed(call, request, response)
         await call.settle(_success_outcome(call, answer), None)
     except UpstreamError as error:
         await call.settle(failure_outcome(call, error), error)
@@ -88,20 +96,17 @@ async def _chat_once(call: Call, request_headers: Mapping[str, str]) -> ChatResp
     return answer
 
 
-def _parsed(call: Call, response: HttpResponse) -> ChatResponse:
+def _parsed(call: Call, request: InferenceRequest, response: HttpResponse) -> InferenceResponse:
     if not 200 <= response.status < 300:
         raise call.adapter.parse_error(response)
-    return call.adapter.parse_chat(response)
+    return call.adapter.parse(request, response)
 
 
-def _success_outcome(call: Call, answer: ChatResponse) -> AttemptOutcome:
-    texts = [text for choice in answer.choices for text in (choice.text, choice.refusal or "")]
-    texts += [part.text for choice in answer.choices for part in choice.reasoning]
-    texts += [tool_call.arguments for choice in answer.choices for tool_call in choice.tool_calls]
+def _success_outcome(call: Call, answer: InferenceResponse) -> AttemptOutcome:
     return AttemptOutcome(
         Billing.MEASURED if answer.usage.is_complete else Billing.ESTIMATE,
         answer.usage,
-        delivered_output_bytes=sum(len(text.encode("utf-8", "replace")) for text in texts),
+        delivered_output_bytes=answer.output_bytes,
         upstream_id=answer.id,
         latency_ms=call.elapsed_ms,
     )

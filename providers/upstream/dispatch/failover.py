@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import structlog
 
-from providers.upstream.adapters import ADAPTERS, Adapter
+from providers.upstream.adapters import Adapter, adapter_for
 from providers.upstream.dispatch.attempts import (
     AllTargetsFailed,
     AttemptLedger,
@@ -20,9 +20,10 @@ from providers.upstream.dispatch.attempts import (
     Ticket,
     Upstreams,
 )
+from providers.upstream.dispatch.presets import with_preset
 from providers.upstream.errors import CredentialLocked, DeadlineExceeded, UpstreamError
 from providers.upstream.transport import Deadline
-from providers.upstream.types import ChatRequest, CredentialRef, HttpRequest, Plan, ProviderSpec, Target, TokenUsage
+from providers.upstream.types import CredentialRef, HttpRequest, InferenceRequest, Plan, ProviderSpec, Target, TokenUsage
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +99,7 @@ class Failover:
     """One request's way through the targets of its plan."""
 
     plan: Plan
-    request: ChatRequest
+    request: InferenceRequest
     up: Upstreams
     ledger: AttemptLedger
     deadline: Deadline
@@ -146,8 +147,12 @@ class Failover:
         credential = None
         try:
             credential = self._credential(target.provider)
-            adapter = ADAPTERS[target.provider.adapter]
-            http_request = adapter.render_chat(self.request, target)
+            preset = target.provider.preset
+            request = self.request if preset is None else with_preset(self.request, preset)
+            adapter, prefix = adapter_for(target.provider, request)
+            http_request = adapter.render(request, target)
+            if prefix:
+                http_request = replace(http_request, path=prefix + http_request.path)
             self.up.breakers.admit(target.id)
             attempt_no = self._calls + 1
             ticket = await self._open(target, attempt_no)

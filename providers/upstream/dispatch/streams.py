@@ -8,20 +8,18 @@ from collections import deque
 from providers.upstream.dispatch.attempts import DRAINS_MAX, AttemptOutcome, Billing
 from providers.upstream.dispatch.failover import CLIENT_CLOSED, INTERNAL_ERROR, Call
 from providers.upstream.errors import BodyTooLarge, InvalidBody, StreamTruncated, UpstreamError
-from providers.upstream.sse import SseEvent, SseParser
+from providers.upstream.sse import SseEvent
 from providers.upstream.transport import UpstreamStream
-from providers.upstream.types import ChatDelta, DisconnectPolicy, StreamEvent
+from providers.upstream.types import ChatDelta, DisconnectPolicy, StreamEvent, Wire
 
 DRAIN_S = 60.0
 DRAIN_BYTES_MAX = 8 * 1024 * 1024
 # What may come before the first content: lifecycle events and keep-alives.
 PREAMBLE_BYTES_MAX = 1024 * 1024
 
-_NO_STREAM = ("application/json", "text/html")
-
 
 class LiveStream:
-    """An asynchronous iterator of ``StreamEvent``.
+    """An asynchronous iterator of ``StreamEvent``; ``next_batch`` hands out all events of one network read at once.
 
     It ends after the provider's own end, never before: an upstream that breaks off raises ``UpstreamError`` once the
     events before the break are delivered. Leaving early (``aclose``, or cancellation of a waiting ``anext``) follows the
@@ -31,9 +29,10 @@ class LiveStream:
     def __init__(self, call: Call, upstream: UpstreamStream) -> None:
         self._call = call
         self._upstream = upstream
-        self._sse = SseParser()
+        self._framing = call.adapter.event_parser()
         self._parser = call.adapter.stream_parser()
-        self._queue: deque[StreamEvent] = deque()
+        self._batch: list[StreamEvent] = []
+        self._handed_out: deque[StreamEvent] = deque()
         self._failure: UpstreamError | None = None
         self._has_content = False
         self._is_over = False
@@ -42,6 +41,14 @@ class LiveStream:
         self._output_bytes = 0
         self._events = 0
         self._first_content_ms: int | None = None
+
+    @property
+    def wire(self) -> Wire:
+        return self._call.adapter.wire
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        return self._call.http_request.degraded
 
     async def begin(self) -> None:
         """Reads to the first content or to a proper end. Raises ``UpstreamError``; then everything is settled."""
@@ -63,20 +70,29 @@ class LiveStream:
         return self
 
     async def __anext__(self) -> StreamEvent:
+        if not self._handed_out:
+            self._handed_out.extend(await self.next_batch())
+        if not self._handed_out:
+            raise StopAsyncIteration
+        return self._handed_out.popleft()
+
+    async def next_batch(self) -> list[StreamEvent]:
+        """Waits for events, empty after the provider's own end. Raises ``UpstreamError``."""
         try:
-            while not self._queue:
+            while not self._batch:
                 if self._is_left:
-                    raise StopAsyncIteration
+                    return []
                 if self._failure is not None:
                     await self._fail(self._failure)
                 if self._is_over:
                     await self._succeed()
-                    raise StopAsyncIteration
+                    return []
                 await self._advance()
         except asyncio.CancelledError:
             self._leave(CLIENT_CLOSED)
             raise
-        return self._queue.popleft()
+        batch, self._batch = self._batch, []
+        return batch
 
     async def aclose(self) -> None:
         """Safe to call at any time, any number of times. Does not wait for a drain."""
@@ -89,7 +105,7 @@ class LiveStream:
     async def _refuse_other_answers(self) -> None:
         """An error status, or a success that is no stream: JSON may hold an error, a page for people is none of ours."""
         is_success = 200 <= self._upstream.status < 300
-        if is_success and not self._upstream.headers.get("content-type", "").startswith(_NO_STREAM):
+        if is_success and not self._upstream.headers.get("content-type", "").startswith(self._call.adapter.not_streams):
             return
         response = await self._upstream.read_response()
         if not is_success:
@@ -110,8 +126,7 @@ class LiveStream:
         self._received_bytes += len(chunk)
         try:
             if chunk:
-                for event in self._sse.feed(chunk):
-                    self._take(event)
+                self._take(self._framing.feed(chunk))
             else:
                 self._take_the_rest()
         except UpstreamError as error:
@@ -121,28 +136,44 @@ class LiveStream:
 
     def _take_the_rest(self) -> None:
         """At the end of the body: an event may lack its blank line, and half an event is a cut, not nonsense."""
+        complete = len(self._batch)
         try:
-            for event in self._sse.finish():
-                self._take(event)
+            self._take(self._framing.finish())
         except InvalidBody:
             if not self._parser.is_complete:
+                del self._batch[complete:]
                 raise StreamTruncated("the stream ended inside an event") from None
         if not self._parser.is_complete:
+            del self._batch[complete:]  # what we say next must not run into the client's half-read line
             raise StreamTruncated("the stream ended without its finish marker")
+        self._batch[complete:] = [event for event in self._batch[complete:] if _means_something(event.delta)]
 
-    def _take(self, event: SseEvent) -> None:
-        self._upstream.progress()
-        delta = self._parser.feed(event)
-        if delta.is_end and not self._parser.is_complete:
-            raise StreamTruncated("the stream ended without its finish marker")
-        self._events += 1
-        if delta.has_content:
-            self._output_bytes += _output_bytes(delta)
-            if not self._has_content:
-                self._has_content = True
-                self._first_content_ms = self._call.elapsed_ms
-        self._is_over = self._is_over or delta.is_end
-        self._queue.append(StreamEvent(event.raw, delta))
+    def _take(self, events: list[SseEvent]) -> None:
+        """Idleness is measured in events: bytes that complete none are no progress."""
+        if events:
+            self._upstream.progress()
+        parser, batch = self._parser, self._batch
+        for event in events:
+            delta = parser.feed(event)
+            if delta.is_end:
+                if not parser.is_complete:
+                    raise StreamTruncated("the stream ended without its finish marker")
+                self._is_over = True
+            if event.data:
+                self._events += 1
+            if delta.has_content:
+                self._count(delta)
+            batch.append(StreamEvent(event.raw, delta))
+            for other in delta.others:
+                if other.has_content:
+                    self._count(other)
+                batch.append(StreamEvent(b"", other))
+
+    def _count(self, delta: ChatDelta) -> None:
+        self._output_bytes += _output_bytes(delta)
+        if not self._has_content:
+            self._has_content = True
+            self._first_content_ms = self._call.elapsed_ms
 
     # ----------------------------------------------------------------- ending
 
@@ -165,7 +196,8 @@ class LiveStream:
         if self._is_left:
             return None
         self._is_left = True
-        self._queue.clear()
+        self._batch.clear()
+        self._handed_out.clear()
         if self._parser.is_complete and self._parser.usage_is_final:
             return self._call.up.settle(self._close("" if self._is_over else code))
         drains = self._call.target.provider.disconnect_policy is DisconnectPolicy.DRAIN
@@ -188,7 +220,7 @@ class LiveStream:
             async with asyncio.timeout(DRAIN_S):
                 while not (self._is_over or self._failure is not None or self._received_bytes > limit):
                     await self._advance()
-                    self._queue.clear()
+                    self._batch.clear()
         except TimeoutError:
             pass  # what is known by now is what is settled
         finally:
@@ -215,6 +247,16 @@ class LiveStream:
         )
 
 
+def _means_something(delta: ChatDelta) -> bool:
+    return delta.has_content or delta.is_end or delta.finish_reason is not None or delta.usage is not None
+
+
 def _output_bytes(delta: ChatDelta) -> int:
-    arguments = "".join(call.arguments for call in delta.tool_calls)
-    return sum(len(text.encode("utf-8", "replace")) for text in (delta.text, delta.reasoning, delta.refusal, arguments) if text)
+    size = _utf8_bytes(delta.text)
+    if delta.reasoning or delta.tool_calls or delta.refusal:
+        size += _utf8_bytes(delta.reasoning) + _utf8_bytes(delta.refusal) + sum(_utf8_bytes(call.arguments) for call in delta.tool_calls)
+    return size
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
@@ -15,8 +16,8 @@ from providers.upstream.adapters import credential_headers
 from providers.upstream.egress import EgressPolicy, GuardedResolver, join_url
 from providers.upstream.errors import ConnectFailed, ConnectionLost, ConnectTimeout, InvalidBody
 from providers.upstream.transport.failures import as_upstream_error, redirected
-from providers.upstream.transport.limits import Deadline, Limits, Slots
-from providers.upstream.transport.stream import UpstreamStream
+from providers.upstream.transport.limits import Deadline, Limits, Pool, PoolState
+from providers.upstream.transport.stream import READ_BYTES_MAX, UpstreamStream
 from providers.upstream.types import CredentialRef, HttpRequest, HttpResponse, ProviderSpec
 
 _NO_HEADERS: Mapping[str, str] = {}
@@ -35,13 +36,14 @@ class Transport:
         self._policy_source = policy_source
         self._ssl_context = ssl_context
         self._wall_clock = wall_clock
-        self._slots = Slots()
+        self._pools: defaultdict[int, Pool] = defaultdict(Pool)
+        """By provider id."""
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
         trace = aiohttp.TraceConfig()
-        trace.on_connection_create_end.append(_on_connected)
-        trace.on_connection_reuseconn.append(_on_connected)
+        trace.on_connection_create_end.append(_on_opened)
+        trace.on_connection_reuseconn.append(_on_reused)
         connector = aiohttp.TCPConnector(
             resolver=GuardedResolver(self._policy_source),
             use_dns_cache=False,
@@ -53,6 +55,7 @@ class Transport:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
+            read_bufsize=READ_BYTES_MAX,
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_read=None),
             headers={"accept-encoding": "identity", "user-agent": "aigateway"},
             trace_configs=[trace],
@@ -62,6 +65,10 @@ class Transport:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    def pool_states(self) -> tuple[PoolState, ...]:
+        """One for every provider called since the start of the process."""
+        return tuple(pool.state(provider_id) for provider_id, pool in self._pools.items())
 
     async def send(
         self,
@@ -94,16 +101,19 @@ class Transport:
         headers = {**http_request.headers, **provider.extra_headers, **request_headers}
         if credential is not None:
             headers.update(credential_headers(provider.auth_style, credential.secret))
-        await self._slots.take(provider)
+        pool = self._pools[provider.id]
+        await pool.take(provider.max_connections)
         try:
             limits = Limits(provider.timeouts, deadline)
-            response = await self._open(http_request, url, headers, limits)
+            response = await self._open(http_request, url, headers, limits, pool)
         except BaseException:
-            self._slots.free(provider)
+            pool.free()
             raise
-        return UpstreamStream(response, limits, lambda: self._slots.free(provider), self._wall_clock)
+        return UpstreamStream(response, limits, pool.free, self._wall_clock)
 
-    async def _open(self, http_request: HttpRequest, url: str, headers: Mapping[str, str], limits: Limits) -> aiohttp.ClientResponse:
+    async def _open(
+        self, http_request: HttpRequest, url: str, headers: Mapping[str, str], limits: Limits, pool: Pool
+    ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise ConnectFailed("the transport is not started")
         timeouts = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=limits.connect_s)
@@ -116,7 +126,7 @@ class Transport:
                     headers=headers,
                     allow_redirects=False,
                     timeout=timeouts,
-                    trace_request_ctx=_Phase(limits, timeout),
+                    trace_request_ctx=_Phase(limits, timeout, pool),
                 )
         except TimeoutError as error:
             raise ConnectTimeout("no connection in time") if isinstance(error, aiohttp.ClientError) else limits.error() from None
@@ -131,16 +141,23 @@ class Transport:
 class _Phase:
     """Moves a call's deadline when the connection stands."""
 
-    __slots__ = ("_limits", "_timeout")
+    __slots__ = ("_limits", "_timeout", "pool")
 
-    def __init__(self, limits: Limits, timeout: asyncio.Timeout) -> None:
+    def __init__(self, limits: Limits, timeout: asyncio.Timeout, pool: Pool) -> None:
         self._limits = limits
         self._timeout = timeout
+        self.pool = pool
 
     def connected(self) -> None:
         self._limits.connected()
         self._timeout.reschedule(self._limits.at)
 
 
-async def _on_connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+async def _on_opened(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+    context.trace_request_ctx.pool.opened += 1
+    context.trace_request_ctx.connected()
+
+
+async def _on_reused(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+    context.trace_request_ctx.pool.reused += 1
     context.trace_request_ctx.connected()

@@ -1,4 +1,4 @@
-"""Deadlines, connection slots and bounded decompression."""
+"""Deadlines, connection pools and bounded decompression."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from providers.upstream.egress import DNS_TIMEOUT_S
 from providers.upstream.errors import (
@@ -19,7 +20,7 @@ from providers.upstream.errors import (
     PoolExhausted,
     UpstreamError,
 )
-from providers.upstream.types import ProviderSpec, Timeouts
+from providers.upstream.types import Timeouts
 
 POOL_WAIT_S = 0.2
 TLS_TIMEOUT_S = 3.0
@@ -98,41 +99,61 @@ class Limits:
         return self._error(f"nothing happened in time ({self._error.code})")
 
 
-class Slots:
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """The connections to one provider: calls under way and waiting for their turn now; since the start of the process,
+    connections opened, calls that found an open one, and calls refused after waiting in vain."""
+
+    provider_id: int
+    in_use: int
+    waiting: int
+    opened: int
+    reused: int
+    refused: int
+
+
+class Pool:
     """At most ``max_connections`` calls to one provider at once; the others wait shortly, then go elsewhere."""
 
-    def __init__(self) -> None:
-        self._in_use: dict[int, int] = {}
-        self._waiting: dict[int, list[asyncio.Future[None]]] = {}
+    __slots__ = ("_in_use", "_waiting", "opened", "refused", "reused")
 
-    async def take(self, provider: ProviderSpec) -> None:
+    def __init__(self) -> None:
+        self._in_use = 0
+        self._waiting: list[asyncio.Future[None]] = []
+        self.opened = 0
+        self.reused = 0
+        self.refused = 0
+
+    def state(self, provider_id: int) -> PoolState:
+        return PoolState(provider_id, self._in_use, len(self._waiting), self.opened, self.reused, self.refused)
+
+    async def take(self, max_connections: int) -> None:
         """Raises ``PoolExhausted`` after 200 ms."""
-        if self._in_use.get(provider.id, 0) < provider.max_connections:
-            self._in_use[provider.id] = self._in_use.get(provider.id, 0) + 1
+        if self._in_use < max_connections:
+            self._in_use += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue = self._waiting.setdefault(provider.id, [])
-        queue.append(turn)
+        self._waiting.append(turn)
         try:
             async with asyncio.timeout(POOL_WAIT_S):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self.free(provider)
-            elif turn in queue:
-                queue.remove(turn)
+                self.free()
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
             if isinstance(error, TimeoutError):
-                raise PoolExhausted(f"all {provider.max_connections} connections are busy") from None
+                self.refused += 1
+                raise PoolExhausted(f"all {max_connections} connections are busy") from None
             raise
 
-    def free(self, provider: ProviderSpec) -> None:
-        queue = self._waiting.get(provider.id, [])
-        while queue:
-            turn = queue.pop(0)
+    def free(self) -> None:
+        while self._waiting:
+            turn = self._waiting.pop(0)
             if not turn.done():
                 turn.set_result(None)  # the slot changes hands
                 return
-        self._in_use[provider.id] -= 1
+        self._in_use -= 1
 
 
 class Inflater:

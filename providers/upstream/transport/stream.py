@@ -14,6 +14,8 @@ from providers.upstream.transport.limits import Inflater, Limits, inflater_for
 from providers.upstream.types import HttpResponse
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
+READ_BYTES_MAX = 16 * 1024
+"""What is parsed, translated and sent in one go: this many bytes and their events are in memory for a client that does not read."""
 # How long a finished stream may take to close properly so that its connection can be used again.
 _TRAILER_WAIT_S = 0.25
 
@@ -40,11 +42,15 @@ class UpstreamStream:
         limits.progressed()
         self._left_at: float | None = self._loop.time()
         """When the last read returned; ``None`` while one is waiting."""
+        self._has_progressed = True
+        """Since the last read began: the idle time starts anew with the next one."""
         self._timed_out: UpstreamError | None = None
         self._timer = self._loop.call_at(limits.at, self._on_timer)
+        self._timer_is_late = False
+        """It was set while nobody read, for the limits that hold even then."""
 
     def progress(self) -> None:
-        self._limits.progressed()
+        self._has_progressed = True
 
     @property
     def at_eof(self) -> bool:
@@ -102,27 +108,32 @@ class UpstreamStream:
             release()
 
     async def _read(self) -> bytes:
-        self._resume()
+        """Time in which nobody reads is not the provider's idleness."""
+        if self._has_progressed:
+            self._has_progressed = False
+            self._limits.progressed()
+        elif self._left_at is not None:
+            self._limits.paused(self._loop.time() - self._left_at)
+        self._left_at = None
+        if self._timer_is_late:
+            self._set_timer(self._limits.at)
         try:
-            return await self._response.content.readany()
+            return await self._response.content.read(READ_BYTES_MAX)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self._timed_out or as_upstream_error(error) from error
         finally:
             self._left_at = self._loop.time()
 
-    def _resume(self) -> None:
-        if self._left_at is not None:
-            self._limits.paused(self._loop.time() - self._left_at)
-            self._left_at = None
-        if self._timer.when() > self._limits.at:
-            self._timer.cancel()
-            self._timer = self._loop.call_at(self._limits.at, self._on_timer)
+    def _set_timer(self, due: float) -> None:
+        self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._on_timer)
+        self._timer_is_late = self._left_at is not None
 
     def _on_timer(self) -> None:
         """One timer per stream: it looks whether there was progress, instead of being moved at every event."""
         due = self._limits.at if self._left_at is None else self._limits.hard_at
         if self._loop.time() < due:
-            self._timer = self._loop.call_at(due, self._on_timer)
+            self._set_timer(due)
             return
         self._timed_out = self._limits.error()
         self._response.content.set_exception(aiohttp.ServerTimeoutError())

@@ -1,4 +1,4 @@
-"""Chat requests and answers, and the HTTP that adapters make of them."""
+"""Chat requests and answers, whatever wire format they come in."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 JsonObject = dict[str, Any]
 
@@ -47,13 +49,21 @@ class Capability(StrEnum):
     JSON_SCHEMA = "json_schema"
     REASONING = "reasoning"
     EMBEDDINGS = "embeddings"
+    COUNT_TOKENS = "count_tokens"
 
 
 class Wire(StrEnum):
     """Wire formats, spoken by clients (dialects) and by upstreams (adapters)."""
 
     OPENAI_CHAT = "openai_chat"
+    OPENAI_RESPONSES = "openai_responses"
+    OPENAI_EMBEDDINGS = "openai_embeddings"
     ANTHROPIC_MESSAGES = "anthropic_messages"
+    GEMINI = "gemini"
+    OLLAMA = "ollama"
+    COHERE = "cohere"
+    TEXT_GENERATION = "text_generation"
+    """Hugging Face's ``/generate`` and text-generation task: a prompt in, its continuation out."""
     NATIVE = "native"
 
 
@@ -106,11 +116,15 @@ Part = TextPart | ImagePart | ReasoningPart
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """``arguments`` is JSON text exactly as the model wrote it, which may be invalid JSON."""
+    """``arguments`` is JSON text exactly as the model wrote it, which may be invalid JSON.
+
+    ``signature`` is opaque state of the provider (Gemini's ``thoughtSignature``) that must go back with the call.
+    """
 
     id: str
     name: str
     arguments: str
+    signature: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +174,15 @@ class ResponseFormat:
 
 @dataclass(frozen=True, slots=True)
 class SourceBody:
-    """The client's decoded body and its wire format, so that a same-wire upstream receives every field it sent."""
+    """The client's decoded body and its wire format, so that a same-wire upstream receives every field it sent.
+
+    ``headers`` are the client's own that a same-wire upstream needs (``anthropic-beta``): lower-case names, from an
+    allow-list of the dialect, values checked.
+    """
 
     wire: Wire
     body: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +192,10 @@ class ChatRequest:
     ``body_bytes`` is the size of the received body; it bounds the input tokens from above (a token is at least one byte).
     ``max_output_tokens`` is ``None`` when the client named none; adapters then send the target's own maximum.
     ``wire_only`` names what the client asked for that only an upstream of the same wire format can honour; an adapter of
-    another one refuses the request (``UnsupportedRequest``) instead of dropping it.
+    another one refuses the request (``UnsupportedRequest``) instead of dropping it. ``hints`` names fields that change no
+    answer (labels for the provider's books): another adapter leaves them out and says so in ``HttpRequest.degraded``.
+    ``logprobs`` asks for the log probabilities of the tokens with that many alternatives each (0: the chosen ones only).
+    ``provider_state`` holds ids and opaque blocks that only the account that issued them understands (U34).
     """
 
     model: str
@@ -192,8 +214,17 @@ class ChatRequest:
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     reasoning_effort: str | None = None
+    logprobs: int | None = None
+    end_user: str | None = None
+    provider_state: tuple[str, ...] = ()
     wire_only: frozenset[str] = frozenset()
+    hints: frozenset[str] = frozenset()
     source: SourceBody | None = None
+
+    @property
+    def images_by_address(self) -> int:
+        """Images whose size the body does not bound, because the provider fetches them."""
+        return sum(isinstance(part, ImagePart) and part.url is not None for message in self.messages for part in message.parts)
 
     def required_capabilities(self) -> frozenset[Capability]:
         needed = {Capability.CHAT}
@@ -265,6 +296,15 @@ class RateLimitState:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One generated token with its natural-logarithm probability and the alternatives considered."""
+
+    token: str
+    logprob: float
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ChatChoice:
     """``index`` counts the alternatives a client asked for with ``n``."""
 
@@ -274,6 +314,7 @@ class ChatChoice:
     reasoning: tuple[ReasoningPart, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     refusal: str | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +329,14 @@ class ChatResponse:
     body: bytes
     created_s: int | None = None
 
+    @property
+    def output_bytes(self) -> int:
+        """UTF-8 bytes of everything the model wrote."""
+        texts = [text for choice in self.choices for text in (choice.text, choice.refusal or "")]
+        texts += [part.text for choice in self.choices for part in choice.reasoning]
+        texts += [call.arguments for choice in self.choices for call in choice.tool_calls]
+        return sum(len(text.encode("utf-8", "replace")) for text in texts)
+
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
@@ -297,11 +346,15 @@ class ToolCallDelta:
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    signature: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChatDelta:
-    """What one upstream stream event means. Every field may be empty (keep-alives, usage-only events)."""
+class ChatDelta(msgspec.Struct, frozen=True, gc=False):
+    """What one upstream stream event means. Every field may be empty (keep-alives, usage-only events).
+
+    ``others`` says what the same event means for further choices (``n`` above 1). A struct and no dataclass: there is one
+    for every event of every stream, and it costs a tenth.
+    """
 
     text: str = ""
     reasoning: str = ""
@@ -313,51 +366,21 @@ class ChatDelta:
     id: str | None = None
     model: str | None = None
     choice_index: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
     is_end: bool = False
+    others: tuple[ChatDelta, ...] = ()
 
     @property
     def has_content(self) -> bool:
-        """Content the client would see: the point after which no fail-over is possible."""
+        """Content the client would see: the point after which no fail-over is possible. Does not look at ``others``."""
         return bool(self.text or self.reasoning or self.tool_calls or self.refusal)
 
 
-@dataclass(frozen=True, slots=True)
-class StreamEvent:
-    """One upstream event: ``raw`` is its exact bytes (terminator included), ``delta`` its meaning."""
+class StreamEvent(msgspec.Struct, frozen=True, gc=False):
+    """One upstream event: ``raw`` is its exact bytes (terminator included), ``delta`` its meaning.
+
+    Where an event speaks of several choices, one follows for each further choice, with empty ``raw``.
+    """
 
     raw: bytes
     delta: ChatDelta
-
-
-# --------------------------------------------------------------------------- HTTP, as adapters see it
-
-
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """What an adapter wants sent. ``path`` is appended to the provider's base URL; headers carry no credential."""
-
-    path: str
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-    method: str = "POST"
-
-
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
-    """A complete upstream answer. Header names are lower case; ``received_at_s`` is Unix time, for headers that carry dates."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    received_at_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelListing:
-    """One model a provider says it has."""
-
-    name: str
-    display_name: str | None = None
-    context_window_tokens: int | None = None
-    max_output_tokens: int | None = None
-    capabilities: frozenset[Capability] | None = None

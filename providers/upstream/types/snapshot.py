@@ -62,6 +62,7 @@ class AuthStyle(StrEnum):
     BEARER = "bearer"
     X_API_KEY = "x_api_key"
     API_KEY = "api_key"
+    X_GOOG_API_KEY = "x_goog_api_key"
     NONE = "none"
 
 
@@ -70,6 +71,18 @@ class DisconnectPolicy(StrEnum):
 
     CLOSE = "close"
     DRAIN = "drain"
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A managed preset: what its operator fixed for every call, and the tier a caller must have subscribed to.
+
+    ``system_prompt`` goes before the caller's own messages; ``temperature`` is that of a caller who names none.
+    """
+
+    system_prompt: str = ""
+    temperature: float | None = None
+    required_tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +106,10 @@ class ProviderSpec:
     health: HealthStatus
     disconnect_policy: DisconnectPolicy = DisconnectPolicy.CLOSE
     extra_headers: Mapping[str, str] = field(default_factory=dict)
+    also_speaks: Mapping[Wire, str] = field(default_factory=dict)
+    """Further wire formats the service answers, each with the path prefix below ``base_url``: a client of one of them is
+    served without translation."""
+    preset: Preset | None = None
     credential_locked: bool = False
     """A stored key could not be decrypted and is missing from ``credentials``: the key ring lacks its key."""
 

@@ -43,7 +43,7 @@ def two(fake: FakeProvider, **changes) -> object:
 
 
 async def chat(plan, up, ledger, seconds: float = 10.0, request=None):
-    return await dispatch.chat(plan, request or rig.chat_request(), up, ledger, Deadline(seconds))
+    return await dispatch.answer(plan, request or rig.chat_request(), up, ledger, Deadline(seconds))
 
 
 async def test_the_first_target_answers_and_its_usage_is_measured(alpha, transport, ledger) -> None:

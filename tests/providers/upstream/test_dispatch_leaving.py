@@ -159,7 +159,7 @@ async def test_M03_leaving_while_the_settlement_is_being_written_settles_once(al
 
     async def client() -> None:
         if not wants_stream:
-            await dispatch.chat(rig.plan(one(alpha)), rig.chat_request(), up, ledger, Deadline(10))
+            await dispatch.answer(rig.plan(one(alpha)), rig.chat_request(), up, ledger, Deadline(10))
             return
         answer = await start(rig.plan(one(alpha)), up, ledger)
         try:

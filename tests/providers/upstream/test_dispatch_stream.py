@@ -317,3 +317,44 @@ async def test_U09_an_anthropic_stream_is_whole_only_with_its_message_stop(alpha
     assert received == b"".join(ANTHROPIC_STREAM[:frames])
     assert (error is None) is (frames == len(ANTHROPIC_STREAM))
     assert ledger.outcomes[0].billing is (Billing.MEASURED if frames >= 5 else Billing.ESTIMATE)
+
+
+async def test_several_choices_in_one_chunk_are_counted_and_handed_on_with_the_bytes_once(alpha, transport, ledger) -> None:
+    both = json.loads(rig.HEL.removeprefix(b"data: "))
+    both["choices"] += [{"index": 1, "delta": {"content": "Salut"}, "finish_reason": None}]
+    ends = json.loads(rig.STOP.removeprefix(b"data: "))
+    ends["choices"] += [{"index": 1, "delta": {}, "finish_reason": "stop"}]
+    sent = [b"data: " + json.dumps(body).encode() + b"\n\n" for body in (both, ends)]
+
+    async def two_choices(exchange: rig.Exchange) -> None:
+        await exchange.events(*sent, rig.USAGE, rig.DONE)
+        await exchange.end_stream()
+
+    alpha.will(two_choices)
+    answer = await start(rig.plan(one(alpha)), rig.upstreams(transport), ledger)
+    events = [event async for event in answer.events]
+    await answer.aclose()
+    assert b"".join(event.raw for event in events) == b"".join([*sent, rig.USAGE, rig.DONE])
+    assert [(event.delta.choice_index, event.delta.text) for event in events[:2]] == [(0, "Hel"), (1, "Salut")]
+    (outcome,) = ledger.outcomes
+    assert (outcome.delivered_output_bytes, outcome.events, outcome.billing) == (8, 4, Billing.MEASURED)
+
+
+async def test_events_of_one_packet_come_as_one_batch_without_waiting_for_more(alpha, transport, ledger) -> None:
+    went_on = asyncio.Event()
+
+    async def in_two_packets(exchange: rig.Exchange) -> None:
+        await exchange.start_stream()
+        await exchange.chunk(rig.ROLE + rig.HEL + rig.LO)
+        await went_on.wait()
+        await exchange.chunk(rig.STOP + rig.USAGE + rig.DONE)
+        await exchange.end_stream()
+
+    alpha.will(in_two_packets)
+    answer = await start(rig.plan(one(alpha)), rig.upstreams(transport), ledger)
+    assert [event.raw for event in await answer.next_batch()] == [rig.ROLE, rig.HEL, rig.LO]
+    went_on.set()
+    assert [event.raw for event in await answer.next_batch()] == [rig.STOP, rig.USAGE, rig.DONE]
+    assert await answer.next_batch() == []
+    await answer.aclose()
+    assert [outcome.billing for outcome in ledger.outcomes] == [Billing.MEASURED]

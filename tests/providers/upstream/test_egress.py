@@ -139,6 +139,30 @@ def test_urls_are_joined_without_loss() -> None:
     )
 
 
+def test_azures_query_stays_behind_every_path() -> None:
+    base = "https://r.openai.azure.com/openai/deployments/x?api-version=2024-10-21"
+    assert join_url(base, "/chat/completions") == "https://r.openai.azure.com/openai/deployments/x/chat/completions?api-version=2024-10-21"
+    assert join_url(base, "/models?after=a") == "https://r.openai.azure.com/openai/deployments/x/models?after=a&api-version=2024-10-21"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "key=abc",
+        "api-version=",
+        "api-version=1&key=2",
+        "api-version=1#",
+        "api-version=@evil.org",
+        "api-version=1/../x",
+        "api-version=%2f",
+    ],
+)
+def test_B16_no_other_query_comes_with_a_base_url(query) -> None:
+    with pytest.raises(EgressDenied):
+        join_url(f"https://r.openai.azure.com/openai?{query}", "/chat/completions")
+
+
 # --------------------------------------------------------------------------- resolver
 
 

@@ -34,7 +34,7 @@ def test_U26_all_three_line_ends_and_multi_line_data(end) -> None:
 
 
 def test_U26_comments_fields_without_colon_and_absurd_retry_are_ignored() -> None:
-    assert [event[:2] for event in parse(b": hi\nretry: 1e999\nid\nnonsense: 1\ndata: x\n\n")] == [("", b"x")]
+    assert [event[:2] for event in parse(b": hi\nretry: 1e999\nid\nnonsense: 1\ndata: x\n\n")] == [("", b""), ("", b"x")]
 
 
 def test_U26_a_byte_order_mark_is_skipped_once_and_kept_in_the_raw_bytes() -> None:
@@ -46,11 +46,20 @@ def test_U26_only_one_blank_after_the_colon_is_dropped() -> None:
     assert parse(b"data:  x\n\n")[0][1] == b" x"
 
 
-def test_a_comment_block_is_an_event_without_data() -> None:
-    assert parse(b": OPENROUTER PROCESSING\n\ndata: x\n\n") == [
-        ("", b"", b": OPENROUTER PROCESSING\n\n"),
-        ("", b"x", b"data: x\n\n"),
+@pytest.mark.parametrize("before", [b"", b"data: w\n\n"])
+def test_a_comment_line_is_an_event_without_data(before) -> None:
+    assert parse(before + b": OPENROUTER PROCESSING\n\ndata: x\n:inside\ndata: y\n\n")[-3:] == [
+        ("", b"", b": OPENROUTER PROCESSING\n"),
+        ("", b"", b"\n"),
+        ("", b"x\ny", b"data: x\n:inside\ndata: y\n\n"),
     ]
+
+
+@pytest.mark.parametrize("heartbeat", [b":\n", b": ping\r\n", b"\n", b"\r\n"])
+def test_U27_a_heartbeat_does_not_wait_for_a_blank_line(heartbeat) -> None:
+    parser = SseParser()
+    parser.feed(b"data: x\n\n")
+    assert [event.raw for _ in range(3) for event in parser.feed(heartbeat)] == [heartbeat] * 3
 
 
 def test_a_last_event_without_its_blank_line_comes_with_finish() -> None:

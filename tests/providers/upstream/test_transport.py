@@ -12,7 +12,7 @@ import trustme
 
 from providers.upstream.egress import EgressPolicy
 from providers.upstream.errors import BodyTooLarge, ConnectFailed, EgressDenied, InvalidBody, PoolExhausted, TlsFailed
-from providers.upstream.transport import MAX_BODY_BYTES, Deadline, Transport
+from providers.upstream.transport import MAX_BODY_BYTES, Deadline, PoolState, Transport
 from providers.upstream.types import AuthStyle, CredentialRef, HttpRequest, Secret
 from tests.providers.upstream import rig
 
@@ -51,6 +51,30 @@ async def test_R312_connections_are_kept_alive(alpha, transport) -> None:
     for _ in range(5):
         await send(transport, alpha)
     assert alpha.connections == 1
+
+
+async def test_R312_the_state_of_a_pool_is_told(alpha, transport) -> None:
+    release, arrived = asyncio.Event(), asyncio.Event()
+
+    async def held(exchange: rig.Exchange) -> None:
+        arrived.set()
+        await release.wait()
+        await rig.ok(exchange)
+
+    assert transport.pool_states() == ()
+    alpha.will(rig.ok, rig.ok, held, rig.ok)
+    for _ in range(2):
+        await send(transport, alpha, max_connections=1)
+    running = asyncio.create_task(send(transport, alpha, max_connections=1))
+    await arrived.wait()
+    waiting = asyncio.create_task(send(transport, alpha, max_connections=1))
+    await asyncio.sleep(0)
+    assert transport.pool_states() == (PoolState(1, in_use=1, waiting=1, opened=1, reused=2, refused=0),)
+    with pytest.raises(PoolExhausted):
+        await waiting
+    release.set()
+    await running
+    assert transport.pool_states() == (PoolState(1, in_use=0, waiting=0, opened=1, reused=2, refused=1),)
 
 
 async def test_cookies_are_not_kept(alpha, transport) -> None:

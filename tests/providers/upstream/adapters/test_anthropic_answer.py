@@ -209,7 +209,21 @@ def test_models_are_listed_in_pages() -> None:
     listings, cursor = ADAPTER.parse_models(HttpResponse(200, {}, page))
     assert cursor == "claude-b"
     assert (listings[0].name, listings[0].display_name, listings[0].context_window_tokens) == ("claude-a", "Claude A", 200)
-    assert listings[0].capabilities == {Capability.CHAT, Capability.STREAM, Capability.TOOLS, Capability.VISION}
+    counted = {Capability.CHAT, Capability.STREAM, Capability.TOOLS, Capability.COUNT_TOKENS}
+    assert listings[0].capabilities == counted | {Capability.VISION}
     assert listings[1].capabilities is None
     assert ADAPTER.render_models(cursor).path == "/models?limit=1000&after_id=claude-b"
     assert ADAPTER.parse_models(HttpResponse(200, {}, b'{"data": [], "has_more": false, "last_id": null}')) == ((), None)
+
+
+def test_a_count_of_tokens_is_the_providers_own() -> None:
+    raw = b'{"input_tokens": 36, "context_management": {}}'
+    count = ADAPTER.parse_count_tokens(HttpResponse(200, {}, raw))
+    assert (count.input_tokens, count.body) == (36, raw)
+    assert count.usage.is_complete
+
+
+@pytest.mark.parametrize("raw", [b"{}", b'{"input_tokens": null}', b"[36]"])
+def test_an_answer_without_a_count_is_no_zero(raw) -> None:
+    with pytest.raises(InvalidBody):
+        ADAPTER.parse_count_tokens(HttpResponse(200, {}, raw))

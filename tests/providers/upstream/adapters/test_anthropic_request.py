@@ -9,11 +9,13 @@ import pytest
 from providers.upstream.adapters import ADAPTERS
 from providers.upstream.errors import UnsupportedRequest
 from providers.upstream.types import (
+    CountTokensRequest,
     ImagePart,
     Message,
     ReasoningPart,
     ResponseFormat,
     Role,
+    SourceBody,
     TextPart,
     ToolCall,
     ToolChoice,
@@ -156,23 +158,22 @@ def test_reasoning_effort(model, effort, thinking, output_config) -> None:
     assert sent.get("output_config") == output_config
 
 
-def test_the_end_users_id_of_an_openai_client_is_kept() -> None:
-    assert rendered(rig.from_client(Wire.OPENAI_CHAT, {"user": "u1"}))["metadata"] == {"user_id": "u1"}
+def test_the_end_users_id_is_kept() -> None:
+    assert rendered(rig.chat_request(end_user="u1"))["metadata"] == {"user_id": "u1"}
 
 
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
         ({"choices": 2}, "n"),
-        ({"seed": 1}, "seed"),
+        ({"logprobs": 0}, "logprobs"),
         ({"temperature": 1.5}, "temperature"),
         ({"response_format": ResponseFormat()}, "response_format"),
         ({"tool_choice": ToolChoice(ToolChoiceMode.NAMED, "f")}, "tool_choice"),
         ({"reasoning_effort": "high", "max_output_tokens": 1000}, "reasoning_effort"),
         ({"messages": (Message(Role.ASSISTANT, (), (ToolCall("t", "f", "{broken"),)),)}, "messages[0].tool_calls[0].function.arguments"),
-        ({"messages": (Message(Role.USER, (ImagePart(url="https://x", detail="low"),)),)}, "messages[0].content"),
-        ({"messages": (Message(Role.ASSISTANT, (ReasoningPart("hm"),)),)}, "messages[0].content"),
         ({"messages": (Message(Role.USER, (TextPart("x"),), name="ann"),)}, "messages[0].name"),
+        ({"messages": (Message(Role.USER, (ReasoningPart("hm", "sig"),)),)}, "messages[0].content"),
     ],
 )
 def test_what_cannot_be_expressed_is_refused_by_name(changes, field) -> None:
@@ -181,25 +182,104 @@ def test_what_cannot_be_expressed_is_refused_by_name(changes, field) -> None:
     assert refused.value.detail.startswith(field)
 
 
-OPENAI_ONLY = [
-    ({"logprobs": True}, "logprobs"),
-    ({"frequency_penalty": 0.5}, "frequency_penalty"),
-    ({"store": True}, "store"),
-    ({"service_tier": "flex"}, "service_tier"),
-    ({"web_search_options": {}}, "web_search_options"),
-    ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type"),
-    ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]}, "messages[0].content[0].type"),
-    ({"messages": [{"role": "assistant", "content": "x", "audio": {"id": "a"}}]}, "messages[0].audio"),
-]
-
-
-@pytest.mark.parametrize(("body", "field"), OPENAI_ONLY)
-def test_fields_of_an_openai_client_that_would_get_lost_are_refused(body, field) -> None:
+def test_what_only_the_clients_own_format_can_carry_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedRequest) as refused:
-        rendered(rig.from_client(Wire.OPENAI_CHAT, body))
-    assert field in refused.value.detail
+        rendered(rig.from_client(Wire.OPENAI_CHAT, {}, wire_only=frozenset({"logit_bias"})))
+    assert refused.value.detail.startswith("logit_bias")
 
 
-def test_fields_that_change_nothing_are_left_out() -> None:
-    neutral = {"logprobs": False, "frequency_penalty": 0, "presence_penalty": 0.0, "store": None, "service_tier": "auto", "logit_bias": {}}
-    assert rendered(rig.from_client(Wire.OPENAI_CHAT, neutral)).keys() == {"model", "messages", "max_tokens"}
+CALL = ToolCall("functions.f:0", "f", "{}", signature="gemini")
+
+
+@pytest.mark.parametrize(
+    ("changes", "left_out"),
+    [
+        ({"seed": 0}, "seed"),
+        ({"hints": frozenset({"store"})}, "store"),
+        ({"messages": (Message(Role.USER, (ImagePart(url="https://x", detail="low"),)),)}, "image detail"),
+        ({"messages": (Message(Role.ASSISTANT, (ReasoningPart("hm"), TextPart("x"))),)}, "messages.reasoning"),
+        ({"messages": (Message(Role.ASSISTANT, (TextPart("x"),), name="agent"),)}, "messages.name"),
+        ({"messages": (Message(Role.ASSISTANT, (), (CALL,)),)}, "messages.tool_calls.signature"),
+    ],
+)
+def test_what_an_answer_hardly_depends_on_is_left_out_and_reported(changes, left_out) -> None:
+    sent = ADAPTER.render_chat(rig.chat_request(**changes), rig.target(upstream_model="claude-opus-5"))
+    assert sent.degraded == (left_out,)
+    assert not {"seed", "store", "detail", "hm", "agent", "gemini"} & set(sent.body.decode().replace('"', " ").split())
+
+
+def test_ids_of_other_providers_are_made_acceptable_alike_in_call_and_result() -> None:
+    messages = (Message(Role.ASSISTANT, (), (CALL,)), Message(Role.TOOL, (TextPart("1"),), tool_call_id=CALL.id))
+    call, result = rendered(rig.chat_request(messages=messages))["messages"]
+    assert call["content"][0]["id"] == result["content"][0]["tool_use_id"] == "functions_f_0"
+
+
+@pytest.mark.parametrize(
+    ("model", "signed", "thinks"),
+    [("claude-sonnet-4-5", False, False), ("claude-sonnet-4-5", True, True), ("claude-opus-5", False, True)],
+)
+def test_a_family_that_needs_its_signed_thinking_back_goes_on_without_thinking(model, signed, thinks) -> None:
+    thought = (ReasoningPart("hm", "sig"),) if signed else ()
+    messages = (
+        Message(Role.USER, (TextPart("?"),)),
+        Message(Role.ASSISTANT, thought, (ToolCall("t", "f", "{}"),)),
+        Message(Role.TOOL, (TextPart("1"),), tool_call_id="t"),
+    )
+    request = rig.chat_request(messages=messages, reasoning_effort="low", tools=(ToolSpec("f"),), max_output_tokens=5000)
+    sent = ADAPTER.render_chat(request, rig.target(upstream_model=model, max_output_tokens=5000))
+    assert ("thinking" in json.loads(sent.body)) is thinks
+    assert sent.degraded == (() if thinks else ("reasoning_effort",))
+
+
+def test_a_turn_that_says_nothing_is_not_sent() -> None:
+    messages = (Message(Role.USER, (TextPart("a"),)), Message(Role.ASSISTANT, (TextPart(""),)), Message(Role.USER, (TextPart("b"),)))
+    assert [turn["role"] for turn in rendered(rig.chat_request(messages=messages))["messages"]] == ["user"]
+
+
+def test_B11_version_and_beta_flags_of_the_client_replace_ours_on_the_same_wire_only() -> None:
+    headers = {"anthropic-version": "2024-01-01", "anthropic-beta": "a,b"}
+    same = rig.chat_request(source=SourceBody(Wire.ANTHROPIC_MESSAGES, {"max_tokens": 5}, headers))
+    assert headers.items() <= ADAPTER.render_chat(same, rig.target()).headers.items()
+    other = rig.chat_request(source=SourceBody(Wire.OPENAI_CHAT, {}, headers))
+    assert ADAPTER.render_chat(other, rig.target()).headers == {"content-type": "application/json", "anthropic-version": "2023-06-01"}
+
+
+def test_counting_sends_the_clients_body_without_a_limit_of_ours() -> None:
+    body = {"model": "x", "messages": [{"role": "user", "content": "Hi"}], "system": "s"}
+    request = CountTokensRequest(rig.from_client(Wire.ANTHROPIC_MESSAGES, body))
+    sent = ADAPTER.render(request, rig.target(upstream_model="claude-opus-5"))
+    assert (sent.path, json.loads(sent.body)) == ("/messages/count_tokens", {**body, "model": "claude-opus-5"})
+
+
+def test_counting_for_a_client_of_another_format_counts_what_would_be_sent() -> None:
+    chat = rig.chat_request(tools=(ToolSpec("f"),), temperature=0.5, stop=("x",), end_user="u", max_output_tokens=5)
+    sent = json.loads(ADAPTER.render(CountTokensRequest(chat), rig.target(upstream_model="claude-opus-5")).body)
+    assert sent == {
+        "model": "claude-opus-5",
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
+        "tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}],
+    }
+
+
+def test_a_conversation_may_move_here_from_another_provider() -> None:
+    unsigned = {"type": "thinking", "thinking": "hm", "signature": ""}
+    signed = {"type": "thinking", "thinking": "hm", "signature": "sig"}
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "1"}]}
+    turns = [
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "content": [unsigned, {**call, "extra_content": {"google": {"thought_signature": "s"}}}]},
+        result,
+        {"role": "assistant", "content": [unsigned]},
+        {"role": "assistant", "content": [signed]},
+    ]
+    body = {"max_tokens": 5, "messages": turns}
+    sent = ADAPTER.render_chat(rig.from_client(Wire.ANTHROPIC_MESSAGES, body), rig.target())
+    assert json.loads(sent.body)["messages"] == [
+        turns[0],
+        {"role": "assistant", "content": [call]},
+        result,
+        {"role": "assistant", "content": [signed]},
+    ]
+    assert sent.degraded == ("messages.reasoning", "messages.tool_calls.signature")
+    assert body["messages"][1]["content"][0] is unsigned

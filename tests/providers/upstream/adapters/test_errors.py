@@ -9,7 +9,10 @@ import pytest
 from providers.upstream.adapters import ADAPTERS, credential_headers
 from providers.upstream.errors import (
     AuthRejected,
+    BillingRefused,
     CallerFault,
+    ConnectionLost,
+    ConnectTimeout,
     ContentRefused,
     ContextTooLong,
     CredentialLocked,
@@ -32,6 +35,11 @@ def envelope(message: str = "", type_: str | None = None, code: object = None) -
 
 def said(kind: str, message: str = "x") -> dict:
     return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+def google(quota_id: str) -> dict:
+    text = "You exceeded your current quota, please check your plan and billing details."
+    return {"error": {"code": 429, "message": text, "status": "RESOURCE_EXHAUSTED", "details": [{"violations": [{"quotaId": quota_id}]}]}}
 
 
 CASES = [
@@ -67,7 +75,7 @@ CASES = [
     (500, {"object": "error", "message": "Service unavailable.", "type": "internal_server_error", "code": "1000"}, Overloaded),
     # DeepSeek
     (401, envelope("Authentication Fails", "authentication_error", "invalid_request_error"), AuthRejected),
-    (402, envelope("Insufficient Balance", "unknown_error", "invalid_request_error"), QuotaExhausted),
+    (402, envelope("Insufficient Balance", "unknown_error", "invalid_request_error"), BillingRefused),
     (400, envelope("The supported API model names are a or b", "invalid_request_error", "invalid_request_error"), ModelNotFound),
     (422, b"Failed to deserialize the JSON body into the target type", CallerFault),
     # xAI
@@ -108,6 +116,85 @@ CASES = [
     (502, b"<html><body>Bad gateway</body></html>", ServerFailed),
     (520, b"", ServerFailed),
     (418, b"", CallerFault),
+    # Alibaba
+    (400, {"error": {"code": "Arrearage", "message": "Access denied, please make sure your account is in good standing."}}, BillingRefused),
+    (403, {"error": {"code": "AllocationQuota.FreeTierOnly", "message": "The free tier of the model has been exhausted."}}, QuotaExhausted),
+    (400, {"error": {"code": "data_inspection_failed", "message": "Input data may contain inappropriate content."}}, ContentRefused),
+    # OpenAI and Azure, more
+    (429, envelope("You have reached your billing hard limit", "insufficient_quota", "billing_hard_limit_reached"), BillingRefused),
+    (400, envelope("Invalid prompt: flagged as potentially violating our usage policy.", code="invalid_prompt"), ContentRefused),
+    (400, {"error": {"code": "OperationNotSupported", "message": "The operation does not work with the model"}}, UnsupportedRequest),
+    (429, {"error": {"code": "RateLimitReached", "message": "x"}}, RateLimited),
+    (404, {"error": {"code": "404", "message": "Resource not found"}}, ModelNotFound),
+    # Mistral's gateway in front
+    (404, {"message": "no Route matched with those values", "request_id": "x"}, ModelNotFound),
+    (400, {"object": "error", "message": "Tool call id was x but must be", "type": "invalid_function_call", "code": "3280"}, CallerFault),
+    # DeepSeek, more
+    (400, envelope("Content Exists Risk", "invalid_request_error", "invalid_request_error"), ContentRefused),
+    (400, envelope("Thinking mode does not support this tool_choice", "invalid_request_error"), UnsupportedRequest),
+    (400, envelope("This model's maximum context length is 131072 tokens.", "invalid_request_error"), ContextTooLong),
+    # Groq
+    (400, envelope("Failed to call a function.", "invalid_request_error", "tool_use_failed"), UnsupportedRequest),
+    (400, envelope("Organization has been restricted.", "invalid_request_error", "organization_restricted"), PermissionRefused),
+    (413, envelope("Request too large for model on tokens per minute (TPM)", "tokens", "rate_limit_exceeded"), ContextTooLong),
+    (498, b"", Overloaded),
+    # xAI
+    (
+        403,
+        {"code": "forbidden", "error": "Your team has either used all available credits or reached its monthly spending limit."},
+        BillingRefused,
+    ),
+    (400, {"code": "invalid-argument", "error": "Model not found: grok-x"}, ModelNotFound),
+    # OpenRouter
+    (402, {"error": {"message": "This request requires more credits, or fewer max_tokens.", "code": 402}}, BillingRefused),
+    (403, {"error": {"message": "Your input was flagged", "code": 403, "metadata": {"reasons": ["violence"]}}}, ContentRefused),
+    (404, {"error": {"message": "No endpoints found that support tool use.", "code": 404}}, UnsupportedRequest),
+    (
+        429,
+        {"error": {"message": "Provider returned error", "code": 429, "metadata": {"raw": "x is temporarily rate-limited"}}},
+        RateLimited,
+    ),
+    (401, {"error": {"message": "No auth credentials found", "code": 401}}, AuthRejected),
+    # Google's OpenAI door wraps its error in a list
+    (400, [{"error": {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT"}}], AuthRejected),
+    (
+        400,
+        [{"error": {"code": 400, "message": 'Invalid JSON payload received. Unknown name "seed"', "status": "INVALID_ARGUMENT"}}],
+        CallerFault,
+    ),
+    (429, [google("GenerateRequestsPerMinutePerProjectPerModel-FreeTier")], RateLimited),
+    (429, [google("GenerateRequestsPerDayPerProjectPerModel-FreeTier")], QuotaExhausted),
+    (503, [{"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}], Overloaded),
+    (400, [{"error": {"code": 400, "message": "Enable billing to use it here.", "status": "FAILED_PRECONDITION"}}], BillingRefused),
+    # Z.ai
+    (429, {"error": {"code": "1113", "message": "Insufficient balance or no resource package."}}, BillingRefused),
+    (429, {"error": {"code": "1302", "message": "High concurrency usage of this API"}}, RateLimited),
+    (429, {"error": {"code": "1308", "message": "Usage limit reached for 5 hour."}}, QuotaExhausted),
+    (400, {"error": {"code": "1211", "message": "Unknown Model"}}, ModelNotFound),
+    (400, {"error": {"code": "1301", "message": "unsafe or sensitive content"}}, ContentRefused),
+    # Cerebras, Together, Fireworks, Novita, Perplexity, Cloudflare, Moonshot
+    (401, {"message": "Wrong API Key", "type": "invalid_request_error", "param": "api_key", "code": "wrong_api_key"}, AuthRejected),
+    (429, {"message": "high traffic", "type": "too_many_requests_error", "code": "queue_exceeded"}, Overloaded),
+    (
+        401,
+        {"id": "x", "error": {"message": "Invalid API key provided", "type": "invalid_request_error", "code": "invalid_api_key"}},
+        AuthRejected,
+    ),
+    (412, {"error": {"message": "Account is suspended, possibly due to reaching the monthly spending limit."}}, BillingRefused),
+    (403, {"code": 403, "reason": "NOT_ENOUGH_BALANCE", "message": "not enough balance"}, BillingRefused),
+    (401, envelope("You exceeded your current quota", "insufficient_quota", 401), QuotaExhausted),
+    (429, {"errors": [{"code": 4006, "message": "you have used up your daily free allocation of 10,000 neurons"}]}, QuotaExhausted),
+    (429, envelope("Your account is suspended, check your plan", "exceeded_current_quota_error"), QuotaExhausted),
+    (429, envelope("The engine is currently overloaded", "engine_overloaded_error"), Overloaded),
+    (429, b"Too many requests. For more on scraping GitHub", RateLimited),
+    (422, {"detail": [{"type": "missing", "loc": ["body", "messages"], "msg": "Field required"}]}, CallerFault),
+    # vLLM, more
+    (
+        400,
+        {"error": {"message": '"auto" tool choice requires --enable-auto-tool-choice', "type": "BadRequestError", "code": 400}},
+        UnsupportedRequest,
+    ),
+    (400, {"object": "error", "message": "x is not a multimodal model", "type": "BadRequestError", "code": 400}, UnsupportedRequest),
     (404, b"<!DOCTYPE html><title>404</title>", ModelNotFound),
 ]
 
@@ -121,12 +208,51 @@ def test_U20_every_shape_lands_in_its_class(status, body, kind) -> None:
     assert len(error.detail) <= 500
 
 
+def test_the_golden_table_is_long_enough_to_mean_something() -> None:
+    assert len(CASES) + len(ANTHROPIC_CASES) >= 100
+
+
+CATEGORIES = {
+    RateLimited: "throttle",
+    QuotaExhausted: "quota",
+    BillingRefused: "billing",
+    AuthRejected: "auth",
+    PermissionRefused: "auth",
+    Overloaded: "overload",
+    ServerFailed: "server",
+    ConnectionLost: "transport",
+    ConnectTimeout: "transport",
+    CallerFault: "caller",
+    ContextTooLong: "caller",
+    ModelNotFound: "caller",
+    UnsupportedRequest: "caller",
+    ContentRefused: "policy",
+}
+
+
+@pytest.mark.parametrize(("kind", "category"), CATEGORIES.items())
+def test_U20_every_class_says_whose_move_it_is(kind, category) -> None:
+    assert kind.category == category
+
+
+def test_U20_only_waiting_heals_a_throttle_and_only_paying_a_bill() -> None:
+    assert (RateLimited.retry_same, RateLimited.ejects_credential) == (True, False)
+    assert (BillingRefused.retry_same, BillingRefused.ejects_credential, BillingRefused.fail_over) == (False, True, True)
+    assert BillingRefused.code == QuotaExhausted.code
+
+
+def test_openrouter_says_what_the_provider_behind_it_said() -> None:
+    body = {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": "temperature is too high"}}}
+    error = OPENAI.parse_error(HttpResponse(400, {}, json.dumps(body).encode()))
+    assert error.provider_message == "Provider returned error: temperature is too high"
+
+
 ANTHROPIC_CASES = [
     (400, said("invalid_request_error", "messages.0: wrong"), CallerFault),
     (400, said("invalid_request_error", "prompt is too long: 3 tokens > 2 maximum"), ContextTooLong),
-    (400, said("invalid_request_error", "Your credit balance is too low to access the Anthropic API."), QuotaExhausted),
+    (400, said("invalid_request_error", "Your credit balance is too low to access the Anthropic API."), BillingRefused),
     (401, said("authentication_error", "invalid x-api-key"), AuthRejected),
-    (402, said("billing_error"), QuotaExhausted),
+    (402, said("billing_error"), BillingRefused),
     (403, said("permission_error"), PermissionRefused),
     (404, said("not_found_error", "model: x"), ModelNotFound),
     (413, said("request_too_large"), ContextTooLong),
@@ -174,6 +300,11 @@ HINTS = [
     ({"retry-after": "Tue, 14 Nov 2023 22:14:20", **DATE}, 60.0),
     ({"retry-after": "Tue, 14 Nov 2023 20:00:00 GMT", **DATE}, 0.0),
     ({"retry-after": "Wed, 14 Nov 2035 20:00:00 GMT", **DATE}, 3600.0),
+    ({"retry-after": "2, 7"}, 7.0),  # two headers, joined as HTTP joins them: the longer wait is safe
+    ({"retry-after": "3, nan"}, 3.0),
+    ({"retry-after": "Tue, 14 Nov 2023 22:14:20 GMT, Tue, 14 Nov 2023 22:13:30 GMT", **DATE}, 60.0),
+    ({"retry-after": "0x10"}, None),
+    ({"retry-after": "1_000"}, None),
     ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "21m36.001s"}, 1296.001),
     ({"x-ratelimit-remaining-requests": "9", "x-ratelimit-reset-requests": "8h", "x-ratelimit-remaining-tokens": "0",
       "x-ratelimit-reset-tokens": "20ms"}, 0.02),
@@ -204,16 +335,27 @@ def test_U17_hints_in_the_body(status, body, seconds) -> None:
     assert OPENAI.parse_error(HttpResponse(status, {}, json.dumps(body).encode())).retry_after_s == seconds
 
 
-def test_the_providers_own_limits_are_read_from_its_headers() -> None:
-    headers = {
-        "x-ratelimit-remaining-requests": "4999",
-        "x-ratelimit-remaining-tokens": "120",
-        "x-ratelimit-reset-requests": "12ms",
-        "x-ratelimit-reset-tokens": "6s",
-    }
-    assert OPENAI.parse_rate_limit(headers) == RateLimitState(4999, 120, 6.0)
+LIMITS = [
+    ({"x-ratelimit-remaining-requests": "4999", "x-ratelimit-remaining-tokens": "120", "x-ratelimit-reset-requests": "12ms",
+      "x-ratelimit-reset-tokens": "6s"}, RateLimitState(4999, 120, 6.0)),
+    # Azure counts down in whole seconds, Together in one bucket, Mistral by the minute without a reset, Hugging Face's front plainly
+    ({"x-ratelimit-remaining-requests": "278", "x-ratelimit-remaining-tokens": "89686", "x-ratelimit-reset-requests": "0"},
+     RateLimitState(278, 89686, 0.0)),
+    ({"x-ratelimit-remaining": "1", "x-ratelimit-remaining-tokens": "16269", "x-ratelimit-reset": "2"}, RateLimitState(1, 16269, 2.0)),
+    ({"x-ratelimit-remaining-req-minute": "51", "x-ratelimit-remaining-tokens-minute": "499384"}, RateLimitState(51, 499384, None)),
+    ({"ratelimit-remaining": "399", "ratelimit-reset": "19"}, RateLimitState(399, None, 19.0)),
+    ({"content-type": "x"}, None),
+    ({"x-ratelimit-remaining-requests": "many", "x-ratelimit-reset-requests": "soon"}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("headers", "state"), LIMITS)
+def test_the_providers_own_limits_are_read_from_its_headers(headers, state) -> None:
+    assert OPENAI.parse_rate_limit(headers) == state
+
+
+def test_anthropics_own_limits_too() -> None:
     assert ANTHROPIC.parse_rate_limit({"anthropic-ratelimit-requests-remaining": "7"}) == RateLimitState(7, None, None)
-    assert OPENAI.parse_rate_limit({"content-type": "x"}) is None
 
 
 # --------------------------------------------------------------------------- keys

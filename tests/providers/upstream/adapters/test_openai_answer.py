@@ -9,7 +9,7 @@ import pytest
 from providers.upstream.adapters import ADAPTERS
 from providers.upstream.errors import CallerFault, InvalidBody, ServerFailed, StreamTruncated
 from providers.upstream.sse import SseParser
-from providers.upstream.types import Capability, ChatDelta, FinishReason, HttpResponse, TokenUsage, Wire
+from providers.upstream.types import ChatDelta, FinishReason, HttpResponse, TokenLogprob, TokenUsage, Wire
 from tests.providers.upstream import rig
 
 ADAPTER = ADAPTERS[Wire.OPENAI_CHAT]
@@ -72,6 +72,21 @@ USAGE = [
     (
         {"prompt_tokens": 9, "completion_tokens": 201, "total_tokens": 585, "prompt_tokens_details": {"audio_tokens": 375}},
         TokenUsage(input_tokens=9, output_tokens=201, audio_input_tokens=375),
+    ),
+    # audio outside of prompt without a count of its own
+    (
+        {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 30, "prompt_audio_seconds": 2},
+        TokenUsage(input_tokens=9, output_tokens=1, audio_input_tokens=20),
+    ),
+    # thinking that only the total shows (Google's OpenAI door)
+    (
+        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 115},
+        TokenUsage(input_tokens=10, output_tokens=5, reasoning_tokens=100),
+    ),
+    # more reasoning than completion: it cannot be inside (Perplexity's deep research)
+    (
+        {"prompt_tokens": 33, "completion_tokens": 7163, "total_tokens": 7196, "reasoning_tokens": 73997},
+        TokenUsage(input_tokens=33, output_tokens=7163, reasoning_tokens=73997),
     ),
     # other names for cached tokens
     (
@@ -166,6 +181,17 @@ def test_tool_calls_that_finish_with_stop_finish_with_tool_calls() -> None:
     assert parsed(with_message({"tool_calls": [call]}, "stop")).choices[0].finish_reason is FinishReason.TOOL_CALLS
 
 
+def test_log_probabilities_are_read() -> None:
+    top = [{"token": "a", "logprob": -0.1, "bytes": [97]}, {"token": "b", "logprob": -2}]
+    answer = with_message({"content": "a"})
+    answer["choices"][0]["logprobs"] = {"content": [{"token": "a", "logprob": -0.1, "top_logprobs": top}, {"token": "c"}]}
+    assert parsed(answer).choices[0].logprobs == (
+        TokenLogprob("a", -0.1, (("a", -0.1), ("b", -2.0))),
+        TokenLogprob("c", -9999.0),
+    )
+    assert parsed(with_message({"content": "a"})).choices[0].logprobs == ()
+
+
 def test_a_provider_that_breaks_off_did_not_stop() -> None:
     with pytest.raises(StreamTruncated):
         parsed(with_message({"content": "x"}, "insufficient_system_resource"))
@@ -215,8 +241,9 @@ def test_keep_alives_empty_choices_and_unknown_keys_are_harmless() -> None:
         delta({"content": "a", "p": "abc"}),
         delta({"content": None}, "stop", usage=None),
     )
-    assert [one.has_content for one in deltas] == [False, False, False, True, True, False]
-    assert (deltas[3].reasoning, deltas[4].text, deltas[5].finish_reason) == ("r", "a", FinishReason.STOP)
+    assert [(one.reasoning, one.text) for one in deltas if one.has_content] == [("r", ""), ("", "a")]
+    assert [one.finish_reason for one in deltas if one.finish_reason] == [FinishReason.STOP]
+    assert deltas[0] == ChatDelta(), "a comment means nothing"
     assert parser.is_complete
     assert not parser.usage_is_final
 
@@ -282,40 +309,3 @@ def test_usage_that_comes_with_an_error_is_kept() -> None:
     with pytest.raises(ServerFailed):
         parser.feed(sse)
     assert parser.usage.input_tokens == 5
-
-
-# --------------------------------------------------------------------------- models
-
-
-def test_model_lists_of_different_hosts() -> None:
-    rows = [
-        {"id": "gpt-4o", "object": "model"},
-        {"id": "llama", "context_window": 8192, "max_completion_tokens": 2048},
-        {"id": "mistral", "max_context_length": 32768,
-         "capabilities": {"completion_chat": True, "vision": True, "function_calling": False}},
-        {"id": "a/b", "name": "B", "context_length": 9, "top_provider": {"max_completion_tokens": 3}, "supported_parameters": ["tools"],
-         "architecture": {"input_modalities": ["text", "image"]}},
-        {"id": "local", "max_model_len": 4096},
-        {"id": "gguf", "meta": {"n_ctx_train": 2048}},
-        {"object": "no id"},
-    ]  # fmt: skip
-    listings, cursor = ADAPTER.parse_models(HttpResponse(200, {}, json.dumps({"object": "list", "data": rows}).encode()))
-    assert cursor is None
-    assert [(one.name, one.context_window_tokens, one.max_output_tokens) for one in listings] == [
-        *(("gpt-4o", None, None), ("llama", 8192, 2048), ("mistral", 32768, None)),
-        *(("a/b", 9, 3), ("local", 4096, None), ("gguf", 2048, None)),
-    ]
-    assert listings[0].capabilities is None
-    assert listings[2].capabilities == {Capability.CHAT, Capability.STREAM, Capability.VISION}
-    assert listings[3].capabilities == {Capability.CHAT, Capability.STREAM, Capability.VISION, Capability.TOOLS}
-
-
-def test_a_bare_list_of_models_is_a_list_and_anything_else_is_not() -> None:
-    assert ADAPTER.parse_models(HttpResponse(200, {}, b'[{"id": "x"}]'))[0][0].name == "x"
-    with pytest.raises(InvalidBody):
-        ADAPTER.parse_models(HttpResponse(200, {}, b"<html>"))
-
-
-def test_the_probe_is_a_get_of_the_model_list() -> None:
-    probe = ADAPTER.render_models(None)
-    assert (probe.method, probe.path, probe.body) == ("GET", "/models", b"")

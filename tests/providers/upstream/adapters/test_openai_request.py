@@ -167,7 +167,10 @@ def test_all_options_are_translated() -> None:
         ],
         "tool_choice": {"type": "function", "function": {"name": "f"}},
         "parallel_tool_calls": False,
-        "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}},
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": schema, "strict": True},
+        },
         "reasoning_effort": "low",
     }
 
@@ -181,30 +184,47 @@ def test_json_mode() -> None:
     assert rendered(rig.chat_request(response_format=ResponseFormat()))["response_format"] == {"type": "json_object"}
 
 
-def test_the_end_users_id_of_an_anthropic_client_becomes_user() -> None:
-    request = rig.from_client(Wire.ANTHROPIC_MESSAGES, {"max_tokens": 5, "metadata": {"user_id": "u1"}})
-    assert rendered(request)["user"] == "u1"
+def test_the_end_users_id_becomes_user() -> None:
+    assert rendered(rig.from_client(Wire.ANTHROPIC_MESSAGES, {}, end_user="u1"))["user"] == "u1"
 
 
-ANTHROPIC_ONLY = [
-    ({"top_k": 5}, "top_k"),
-    ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, "thinking"),
-    ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
-    ({"messages": [{"role": "user", "content": [{"type": "document", "source": {}}]}]}, "messages[0].content[0].type"),
-    ({"metadata": {"user_id": "u", "team": "t"}}, "metadata.team"),
-]
-
-
-@pytest.mark.parametrize(("body", "field"), ANTHROPIC_ONLY)
-def test_what_would_get_lost_is_refused_by_name(body, field) -> None:
+def test_what_only_another_wire_format_can_carry_is_refused_by_name() -> None:
+    request = rig.from_client(Wire.ANTHROPIC_MESSAGES, {}, wire_only=frozenset({"top_k", "messages[0].content[0].type 'document'"}))
     with pytest.raises(UnsupportedRequest) as refused:
-        rendered(rig.from_client(Wire.ANTHROPIC_MESSAGES, body))
-    assert field in refused.value.detail
-    assert field in refused.value.provider_message
+        rendered(request)
+    assert "messages[0].content[0].type" in refused.value.provider_message
+    assert rendered(rig.from_client(Wire.OPENAI_CHAT, {"top_k": 5}, wire_only=frozenset({"top_k"})))["top_k"] == 5
+
+
+def test_hints_of_another_wire_format_are_left_out_and_reported() -> None:
+    foreign = rig.from_client(Wire.ANTHROPIC_MESSAGES, {}, hints=frozenset({"metadata.team", "service_tier"}))
+    assert ADAPTER.render_chat(foreign, rig.target()).degraded == ("metadata.team", "service_tier")
+    own = rig.from_client(Wire.OPENAI_CHAT, {"service_tier": "flex"}, hints=frozenset({"service_tier"}))
+    sent = ADAPTER.render_chat(own, rig.target())
+    assert (sent.degraded, json.loads(sent.body)["service_tier"]) == ((), "flex")
+
+
+def test_log_probabilities_are_asked_for() -> None:
+    sent = rendered(rig.chat_request(logprobs=3))
+    assert (sent["logprobs"], sent["top_logprobs"]) == (True, 3)
+    assert "top_logprobs" not in rendered(rig.chat_request(logprobs=0))
+
+
+EARLIER_REASONING = Message(Role.ASSISTANT, (ReasoningPart("hm", "sig"), TextPart("x")))
+
+
+def test_earlier_reasoning_goes_back_where_there_is_a_place_for_it_and_is_reported_where_not() -> None:
+    def sent(kind: str):
+        return ADAPTER.render_chat(rig.chat_request(messages=(EARLIER_REASONING,)), rig.target(rig.provider(kind=kind)))
+
+    assert json.loads(sent("openai").body)["messages"] == [{"role": "assistant", "content": "x"}]
+    assert sent("openai").degraded == ("messages.reasoning",)
+    assert json.loads(sent("deepseek").body)["messages"] == [{"role": "assistant", "reasoning_content": "hm", "content": "x"}]
+    assert sent("deepseek").degraded == ()
 
 
 NOT_FOR_OPENAI = [
-    Message(Role.ASSISTANT, (ReasoningPart("hm", "sig"), TextPart("x"))),
+    Message(Role.USER, (ReasoningPart("hm", "sig"), TextPart("x"))),
     Message(Role.TOOL, (ImagePart(url="https://x"),), tool_call_id="c"),
     Message(Role.SYSTEM, (ImagePart(url="https://x"),)),
     Message(Role.USER, (ImagePart(data="QUJD"),)),

@@ -1,0 +1,78 @@
+"""Token usage as OpenAI and everybody compatible with it report it (wire.md, section 0)."""
+
+from __future__ import annotations
+
+from providers.upstream.adapters.json_values import count_at, object_at
+from providers.upstream.types import JsonObject, TokenUsage
+
+
+def parse_usage(body: JsonObject) -> TokenUsage | None:
+    """Disjoint buckets from inclusive counts; ``None`` when the body carries no usage.
+
+    Cached and cache-written tokens are part of ``prompt_tokens``; where a host reports more of them than prompt tokens
+    (Grok on Azure) or both for the same tokens (OpenRouter), reads count first and the rest is clamped. Whether reasoning
+    and audio are part of the counts differs by vendor and is told by ``total_tokens``: what it holds beyond prompt and completion
+    is billed, so it is never left out.
+    """
+    if not (body.get("usage") or body.get("x_groq") or body.get("timings")):
+        return None  # nearly every event of a stream
+    usage = object_at(body, "usage") or object_at(object_at(body, "x_groq"), "usage")
+    prompt = count_at(usage, "prompt_tokens", "input_tokens")
+    completion = count_at(usage, "completion_tokens", "output_tokens")
+    if prompt is None and completion is None:
+        return _usage_of_timings(object_at(body, "timings"))
+    prompt_details = object_at(usage, "prompt_tokens_details")
+    completion_details = object_at(usage, "completion_tokens_details")
+    cached = _first_count(count_at(prompt_details, "cached_tokens"), count_at(usage, "prompt_cache_hit_tokens", "num_cached_tokens"))
+    written = count_at(prompt_details, "cache_write_tokens")
+    audio_in = count_at(prompt_details, "audio_tokens")
+    reasoning = _first_count(count_at(completion_details, "reasoning_tokens"), count_at(usage, "reasoning_tokens"))
+    audio_out = count_at(completion_details, "audio_tokens")
+    outside = _outside_total(count_at(usage, "total_tokens"), prompt, completion)
+    if outside > 0 and prompt is not None and (outside == audio_in or "prompt_audio_seconds" in usage):
+        prompt += outside  # Mistral: audio input comes on top
+        audio_in = audio_in or outside
+    elif outside > 0 and completion is not None:
+        completion += outside  # xAI: reasoning comes on top; Google's OpenAI door shows its thinking nowhere but in the total
+        reasoning = reasoning or outside
+    elif reasoning and completion is not None and reasoning > completion:
+        completion += reasoning  # Perplexity's deep research: on top, and outside of the total as well
+    uncached, (cached, written, audio_in) = _split(prompt, cached, written, audio_in)
+    visible, (reasoning, audio_out) = _split(completion, reasoning, audio_out)
+    return TokenUsage(
+        input_tokens=uncached,
+        cache_read_tokens=cached,
+        cache_write_tokens=written,
+        output_tokens=visible,
+        reasoning_tokens=reasoning,
+        audio_input_tokens=audio_in,
+        audio_output_tokens=audio_out,
+    )
+
+
+def _first_count(*counts: int | None) -> int | None:
+    return next((count for count in counts if count is not None), None)
+
+
+def _outside_total(total: int | None, prompt: int | None, completion: int | None) -> int:
+    return 0 if total is None or prompt is None or completion is None else total - prompt - completion
+
+
+def _split(total: int | None, *parts: int | None) -> tuple[int | None, list[int | None]]:
+    """What is left of ``total`` after taking the parts out one by one; no part exceeds what is left."""
+    left = total
+    taken: list[int | None] = []
+    for part in parts:
+        counted = part if part is None or left is None else min(part, left)
+        if left is not None:
+            left -= counted or 0
+        taken.append(counted)
+    return left, taken
+
+
+def _usage_of_timings(timings: JsonObject) -> TokenUsage | None:
+    """Older llama.cpp servers count in ``timings`` only; ``prompt_n`` excludes what the cache held."""
+    prompt, predicted = count_at(timings, "prompt_n"), count_at(timings, "predicted_n")
+    if prompt is None or predicted is None:
+        return None
+    return TokenUsage(input_tokens=prompt, cache_read_tokens=count_at(timings, "cache_n"), output_tokens=predicted)

@@ -6,7 +6,7 @@ import itertools
 import secrets
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -46,7 +46,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One tool call; ``arguments`` is JSON text, cut short when the answer hit its limit."""
+    """One tool call; ``arguments`` is JSON text, cut short when the answer hit its limit. ``id`` is empty where none is sent."""
 
     id: str
     name: str
@@ -55,7 +55,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """``finish`` is ``stop``, ``length`` or ``tool_calls``; ``stopped_at`` is the stop sequence that ended the text."""
+    """``finish`` is ``stop``, ``length``, ``tool_calls`` or ``content_filter``; ``stopped_at`` is the stop sequence that ended the text."""
 
     index: int
     text: str
@@ -83,11 +83,13 @@ _numbers = itertools.count(1)
 def answer(question: Question, tokens: int, seed: int, calls: int) -> Answer:
     """``tokens`` is the length of a text answer that nothing else limits; ``calls`` is how many tools are called at once."""
     number = f"{_process}{next(_numbers):08x}"
-    reasoning = min(tokens, question.max_tokens // 2) if question.model.reasons else 0
+    reasoning = min(tokens, question.max_tokens // 2) if question.model.reasons and question.speaks else 0
     limit = question.max_tokens - reasoning
     seed = seed if question.seed is None else question.seed
-    choices = tuple(_choice(question, index, tokens, limit, seed, calls, number) for index in range(question.choices))
-    cached = question.input_tokens // 2 if question.model.caches else 0
+    choices = tuple(
+        _choice(question, index, tokens, limit, seed, calls, number) for index in range(question.choices if question.speaks else 0)
+    )
+    cached = question.input_tokens // 2 if question.model.caches and question.speaks else 0
     usage = Usage(
         input_tokens=question.input_tokens - cached,
         cached_tokens=cached,
@@ -101,6 +103,24 @@ def emptied(whole: Answer) -> Answer:
     """The same answer with nothing said: what a sick provider sends as success."""
     choices = tuple(Choice(choice.index, "", (), "stop", None, 0) for choice in whole.choices)
     return Answer(whole.number, whole.created_s, whole.model, choices, Usage(whole.usage.input_tokens, whole.usage.cached_tokens, 0, 0))
+
+
+def filtered(whole: Answer) -> Answer:
+    """The same answer, taken away by a content filter halfway."""
+    choices = tuple(_cut_off(choice) for choice in whole.choices)
+    usage = whole.usage
+    spoken = sum(choice.output_tokens for choice in choices)
+    return replace(whole, choices=choices, usage=Usage(usage.input_tokens, usage.cached_tokens, spoken, usage.reasoning_tokens))
+
+
+def _cut_off(choice: Choice) -> Choice:
+    text = choice.text[: len(choice.text) // 2]
+    return Choice(choice.index, text, (), "content_filter", None, count_text(text))
+
+
+def without_call_ids(whole: Answer) -> Answer:
+    choices = tuple(replace(choice, calls=tuple(replace(call, id="") for call in choice.calls)) for choice in whole.choices)
+    return replace(whole, choices=choices)
 
 
 def _choice(question: Question, index: int, tokens: int, limit: int, seed: int, calls: int, number: str) -> Choice:

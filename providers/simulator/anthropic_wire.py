@@ -22,12 +22,13 @@ from providers.simulator.questions import (
     decode_object,
     known_model,
     listed_messages,
+    page_size,
     text_of,
     texts,
     whole_number,
 )
 from providers.simulator.tokens import count_text, split_text
-from providers.simulator.wires import ErrorAnswer, Event, UsageReport
+from providers.simulator.wires import EVENT_STREAM, ErrorAnswer, Event, UsageReport
 from providers.upstream.types import Capability
 
 ROLES = frozenset({"user", "assistant"})
@@ -35,7 +36,7 @@ CREATED_AT = "2026-01-01T00:00:00Z"
 ARGUMENT_FRAGMENT_TOKENS = 2
 THOUGHT = "The simulator thinks about this for a moment."
 SIGNATURE = "c2ltdWxhdGVk"
-STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 
 _PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 _OVERLOADED = (529, "overloaded_error", "Overloaded", True)
@@ -49,6 +50,7 @@ _FAILURES: dict[Fault, tuple[int, str, str, bool]] = {
     Fault.HTTP_500: (500, "api_error", "Internal server error", False),
     Fault.HTTP_503: (503, "api_error", "Service unavailable", True),
     Fault.HTTP_529: _OVERLOADED,
+    Fault.BLOCKED: (400, "invalid_request_error", "Output blocked by content filtering policy", False),
     Fault.QUOTA: (
         400,
         "invalid_request_error",
@@ -60,6 +62,7 @@ _FAILURES: dict[Fault, tuple[int, str, str, bool]] = {
 
 class AnthropicWire:
     name = "anthropic"
+    stream_type = EVENT_STREAM
     headers: Mapping[str, str] = {
         "anthropic-ratelimit-requests-limit": "4000",
         "anthropic-ratelimit-requests-remaining": "3999",
@@ -142,7 +145,7 @@ class AnthropicWire:
         end: dict[str, Any] = {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": sequence}}
         if usage.present:
             end["usage"] = _usage(answer, choice.output_tokens + answer.usage.reasoning_tokens)
-        if usage.on_every_event:
+        if usage.on_every_event or usage.twice:
             yield _event(end, choice.output_tokens)
         yield _event(end, choice.output_tokens)
         yield _event({"type": "message_stop"}, choice.output_tokens)
@@ -164,10 +167,12 @@ class AnthropicWire:
         body = {"type": "error", "error": {"details": None, "type": "overloaded_error", "message": "Overloaded"}}
         return msgspec.json.encode(body), _event(body, 0).raw
 
-    def models(self, models: tuple[SimulatedModel, ...]) -> bytes:
-        listed = [_listed(model) for model in models]
+    def models(self, models: tuple[SimulatedModel, ...], query: Mapping[str, str]) -> bytes:
         names = [model.name for model in models]
-        return msgspec.json.encode({"data": listed, "has_more": False, "first_id": names[0], "last_id": names[-1]})
+        start = names.index(query["after_id"]) + 1 if query.get("after_id") in names else 0
+        page = models[start : start + page_size(query, "limit", 20)]
+        ends = {"first_id": page[0].name if page else None, "last_id": page[-1].name if page else None}
+        return msgspec.json.encode({"data": [_listed(model) for model in page], "has_more": start + len(page) < len(models), **ends})
 
     def model(self, model: SimulatedModel) -> bytes:
         return msgspec.json.encode(_listed(model))

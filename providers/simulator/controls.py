@@ -27,7 +27,8 @@ Count = Annotated[int, Meta(ge=0, le=LONGEST_TOKENS)]
 
 
 class Fault(StrEnum):
-    """What can go wrong on demand. ``http_*`` and ``quota`` answer with the error body of the wire format in use."""
+    """What can go wrong on demand. ``http_*``, ``quota``, ``too_long`` and ``blocked`` (the prompt offends) answer with the error
+    body of the wire format in use; ``content_filter`` takes the answer away halfway."""
 
     HTTP_400 = "http_400"
     HTTP_401 = "http_401"
@@ -39,6 +40,9 @@ class Fault(StrEnum):
     HTTP_503 = "http_503"
     HTTP_529 = "http_529"
     QUOTA = "quota"
+    TOO_LONG = "too_long"
+    BLOCKED = "blocked"
+    CONTENT_FILTER = "content_filter"
     REFUSE = "refuse"
     RESET_BEFORE_ANSWER = "reset_before_answer"
     RESET_MID_STREAM = "reset_mid_stream"
@@ -51,6 +55,7 @@ class Fault(StrEnum):
     EMPTY_ANSWER = "empty_answer"
     NO_USAGE = "no_usage"
     CUMULATIVE_USAGE = "cumulative_usage"
+    DOUBLED_USAGE = "doubled_usage"
     REDIRECT = "redirect"
     GZIP = "gzip"
     HUGE_EVENT = "huge_event"
@@ -62,8 +67,10 @@ class Directive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``latency_ms`` passes before the status line, ``first_byte_ms`` between it and the first body byte, ``chunk_ms``
     between content events. ``after`` is how many content events precede a fault in a stream. ``wait_ms`` is the length of
     ``stall`` (without it: until the client leaves) and ``slow_first_byte``. ``times`` applies the fault only to the first
-    so many requests carrying this very directive. ``calls`` is how many tools are called at once; ``id`` only makes a
-    directive distinct.
+    so many requests carrying this very directive. ``calls`` is how many tools are called at once; ``call_ids=0``
+    calls them without ids where the wire format knows that. ``signatures=1`` refuses an earlier call that comes back without
+    its signature. ``split_bytes`` writes bodies in pieces of that size, ``cut_bytes`` is where ``truncated_json`` cuts (without
+    it: in the middle). ``id`` only makes a directive distinct.
     """
 
     latency_ms: Milliseconds | None = None
@@ -79,6 +86,10 @@ class Directive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     location: Annotated[str, Meta(pattern=r"^(/|http://(127\.0\.0\.1|localhost)[:/])[!-~]*$", max_length=200)] = "/elsewhere"
     times: Annotated[int, Meta(ge=1)] | None = None
     calls: Annotated[int, Meta(ge=1, le=16)] = 1
+    call_ids: bool = True
+    signatures: bool = False
+    split_bytes: Annotated[int, Meta(ge=1, le=65_536)] | None = None
+    cut_bytes: Count | None = None
     id: str | None = None
 
 

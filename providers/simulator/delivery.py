@@ -17,7 +17,7 @@ from providers.simulator.answers import Answer, Usage
 from providers.simulator.bill import Bill, BillLine, cost_nano
 from providers.simulator.controls import LONGEST_MS, Behaviour, Fault
 from providers.simulator.journal import Entry, Journal
-from providers.simulator.questions import Question
+from providers.simulator.questions import InputTooLong, Question
 from providers.simulator.wires import ErrorAnswer, Event, UsageReport, WireFormat
 
 SLOW_FIRST_BYTE_S = 5.0
@@ -26,10 +26,9 @@ PIECE_BYTES = 64 * 1024
 EVENTS_PER_TURN = 64
 FLUSH_S = 1.0
 
-FAILURES = frozenset(fault for fault in Fault if fault.startswith("http_") or fault is Fault.QUOTA)
+FAILURES = frozenset(fault for fault in Fault if fault.startswith("http_") or fault in (Fault.QUOTA, Fault.BLOCKED))
 """Faults that are an error answer and nothing else."""
 
-_EVENT_STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 _JSON = {"content-type": "application/json"}
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _PAGE = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><h1>Sign in to the network</h1></body></html>\n"
@@ -79,7 +78,7 @@ class Exchange:
     async def _send_whole(self) -> web.StreamResponse:
         body = self.wire.whole(self.answer, self.question, self._usage_report())
         fault = self.behaviour.fault
-        if self.behaviour.first_byte_s or fault in (Fault.GZIP, Fault.HUGE_EVENT):
+        if self.behaviour.first_byte_s or self.behaviour.directive.split_bytes or fault in (Fault.GZIP, Fault.HUGE_EVENT):
             response = await self._start(_JSON)
             await self._write(response, body)
             if fault is Fault.HUGE_EVENT or self.behaviour.directive.size_bytes:
@@ -92,7 +91,7 @@ class Exchange:
         return web.Response(body=body, headers={**_JSON, **self.wire.headers})
 
     async def _send_stream(self) -> web.StreamResponse:
-        response = await self._start(_EVENT_STREAM)
+        response = await self._start(self._stream_headers())
         if self.behaviour.fault is Fault.HUGE_EVENT:
             await self._pad_event(response)
         chunk_s, since_turn = self.behaviour.chunk_s, 0
@@ -110,7 +109,12 @@ class Exchange:
 
     def _usage_report(self) -> UsageReport:
         fault = self.behaviour.fault
-        return UsageReport(present=fault is not Fault.NO_USAGE, on_every_event=fault is Fault.CUMULATIVE_USAGE)
+        return UsageReport(
+            present=fault is not Fault.NO_USAGE, on_every_event=fault is Fault.CUMULATIVE_USAGE, twice=fault is Fault.DOUBLED_USAGE
+        )
+
+    def _stream_headers(self) -> dict[str, str]:
+        return {"content-type": self.wire.stream_type, "cache-control": "no-cache"}
 
     # ------------------------------------------------------------------ writing
 
@@ -130,7 +134,13 @@ class Exchange:
         if self.squeezer is not None:
             raw = self.squeezer.compress(raw) + self.squeezer.flush(zlib.Z_SYNC_FLUSH)
         self._stamp()
-        await response.write(raw)
+        step = self.behaviour.directive.split_bytes
+        if step is None:
+            await response.write(raw)
+            return
+        for at in range(0, len(raw), step):
+            await response.write(raw[at : at + step])
+            await self._flush()
 
     async def _write_event(self, response: web.StreamResponse, event: Event) -> None:
         await self._write(response, event.raw)
@@ -167,6 +177,10 @@ class Exchange:
     def send_error(self, error: ErrorAnswer) -> web.Response:
         self.journal.finish(self.entry, "refused", error.status)
         return web.Response(status=error.status, body=error.body, headers=error.headers)
+
+    async def refuse_length(self) -> web.StreamResponse:
+        maximum = self.question.model.context_window_tokens
+        return self.send_error(self.wire.refusal(InputTooLong(maximum + self.question.input_tokens, maximum)))
 
     async def redirect(self) -> web.StreamResponse:
         directive = self.behaviour.directive
@@ -211,8 +225,7 @@ class Exchange:
     async def truncate(self) -> web.StreamResponse:
         """Half a body, or half an event, then the end of the connection."""
         if self.question.stream:
-            response, event = await self._send_beginning()
-            await self._write(response, event.raw[: len(event.raw) // 2])
+            response = await self._send_cut()
         else:
             response = await self._send_half()
         self._close("reset")
@@ -250,7 +263,7 @@ class Exchange:
         """Sends the events up to the fault: ``after`` content events, or all there are. Returns the next event, too."""
         events = self._events()
         after = min(self.behaviour.after, sum(event.is_content for event in events))
-        response = await self._start(_EVENT_STREAM)
+        response = await self._start(self._stream_headers())
         for event in events:
             if self.written.content_events >= after:
                 return response, event
@@ -259,11 +272,28 @@ class Exchange:
             await self._write_event(response, event)
         return response, events[-1]
 
+    async def _send_cut(self) -> web.StreamResponse:
+        """A stream up to ``cut_bytes``, else to the middle of the event after the beginning."""
+        left = self.behaviour.directive.cut_bytes
+        if left is None:
+            response, event = await self._send_beginning()
+            await self._write(response, event.raw[: len(event.raw) // 2])
+            return response
+        response = await self._start(self._stream_headers())
+        for event in self._events():
+            if len(event.raw) > left:
+                await self._write(response, event.raw[:left])
+                break
+            await self._write_event(response, event)
+            left -= len(event.raw)
+        return response
+
     async def _send_half(self) -> web.StreamResponse:
         """Half of a plain body under a Content-Length that promises all of it; all its tokens count as written."""
         body = self.wire.whole(self.answer, self.question, self._usage_report())
         response = await self._start({**_JSON, "content-length": str(len(body))})
-        await self._write(response, body[: len(body) // 2])
+        cut = self.behaviour.directive.cut_bytes
+        await self._write(response, body[: len(body) // 2 if cut is None else cut])
         self.written = Written(self.answer.usage.output_tokens, 1)
         return response
 
@@ -290,7 +320,7 @@ class Exchange:
         if self.entry.finished_s is not None:
             return
         finished_s = self.journal.finish(self.entry, "answered" if outcome == "complete" else outcome)
-        if outcome == "refused":
+        if outcome == "refused" or not self.question.is_billed:
             return
         usage = self.answer.usage if outcome == "complete" else self._written_usage()
         self.bill.add(
@@ -333,6 +363,7 @@ def reset(transport: asyncio.BaseTransport) -> None:
 
 _SABOTAGE: dict[Fault, Callable[[Exchange], Awaitable[web.StreamResponse]]] = {
     **dict.fromkeys(FAILURES, Exchange.send_failure),
+    Fault.TOO_LONG: Exchange.refuse_length,
     Fault.REFUSE: Exchange.refuse,
     Fault.RESET_BEFORE_ANSWER: Exchange.reset_before_answer,
     Fault.RESET_MID_STREAM: Exchange.reset_mid_stream,

@@ -28,7 +28,7 @@ from providers.simulator.questions import (
     whole_number,
 )
 from providers.simulator.tokens import count_text, split_text
-from providers.simulator.wires import ErrorAnswer, Event, UsageReport
+from providers.simulator.wires import EVENT_STREAM, ErrorAnswer, Event, UsageReport
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 CREATED_S = 1_767_225_600
@@ -55,6 +55,12 @@ _FAILURES: dict[Fault, tuple[int, str, str | None, str]] = {
     Fault.HTTP_500: (500, "server_error", None, "The server had an error while processing your request. Sorry about that!"),
     Fault.HTTP_503: (503, "server_error", None, "The engine is currently overloaded, please try again later"),
     Fault.HTTP_529: (529, "server_error", None, "The engine is currently overloaded, please try again later"),
+    Fault.BLOCKED: (
+        400,
+        "invalid_request_error",
+        "content_filter",
+        "The response was filtered due to the prompt triggering the content management policy.",
+    ),
     Fault.QUOTA: (
         429,
         "insufficient_quota",
@@ -66,6 +72,7 @@ _FAILURES: dict[Fault, tuple[int, str, str | None, str]] = {
 
 class OpenAIWire:
     name = "openai"
+    stream_type = EVENT_STREAM
     headers: Mapping[str, str] = {
         "openai-version": "2020-10-01",
         "openai-processing-ms": "1",
@@ -129,7 +136,7 @@ class OpenAIWire:
             "system_fingerprint": FINGERPRINT,
         }
         if usage.present:
-            body["usage"] = _usage(answer, answer.usage.output_tokens)
+            body["usage"] = usage_of(answer, answer.usage.output_tokens)
         return msgspec.json.encode(body)
 
     def events(self, answer: Answer, question: Question, usage: UsageReport) -> Iterator[Event]:
@@ -150,14 +157,17 @@ class OpenAIWire:
                 yield Event(raw + self._tail(answer, question, usage, done + tokens), done + tokens, is_content)
             done += choice.output_tokens
         if usage.present and question.include_usage:
-            report = msgspec.json.encode(_usage(answer, done))
-            yield Event(head[: -len(b'{"index":')] + b'],"usage":' + report + b"}\n\n", done, False)
+            report = msgspec.json.encode(usage_of(answer, done))
+            raw = head[: -len(b'{"index":')] + b'],"usage":' + report + b"}\n\n"
+            yield Event(raw, done, False)
+            if usage.twice:
+                yield Event(raw, done, False)
         yield Event(b"data: [DONE]\n\n", done, False)
 
     def _tail(self, answer: Answer, question: Question, usage: UsageReport, tokens: int) -> bytes:
         """The end of a chunk. Usage is null until the last chunk, or cumulative as some providers have it."""
         if usage.on_every_event:
-            return b'}],"usage":' + msgspec.json.encode(_usage(answer, tokens)) + b"}\n\n"
+            return b'}],"usage":' + msgspec.json.encode(usage_of(answer, tokens)) + b"}\n\n"
         return b'}],"usage":null}\n\n' if question.include_usage else b"}]}\n\n"
 
     def failure(self, fault: Fault, retry_after: str) -> ErrorAnswer:
@@ -184,7 +194,7 @@ class OpenAIWire:
         error = _error_body("Provider returned error", "server_error", 502)
         return error, b"data: " + error + b"\n\n"
 
-    def models(self, models: tuple[SimulatedModel, ...]) -> bytes:
+    def models(self, models: tuple[SimulatedModel, ...], query: Mapping[str, str]) -> bytes:  # noqa: ARG002 - one page
         return msgspec.json.encode({"object": "list", "data": [_listed(model) for model in models]})
 
     def model(self, model: SimulatedModel) -> bytes:
@@ -250,7 +260,7 @@ def _message(choice: Choice) -> dict[str, Any]:
     return message
 
 
-def _usage(answer: Answer, output_tokens: int) -> dict[str, Any]:
+def usage_of(answer: Answer, output_tokens: int) -> dict[str, Any]:
     """OpenAI's convention: cached tokens are part of the prompt, reasoning tokens part of the completion."""
     usage = answer.usage
     prompt, completion = usage.input_tokens + usage.cached_tokens, output_tokens + usage.reasoning_tokens

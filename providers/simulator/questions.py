@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from providers.simulator.catalogue import MODELS_BY_NAME, SimulatedModel
+from providers.simulator.pictures import seen_in
 from providers.simulator.tokens import TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, count_bytes, count_text
 
 CHOICES_MAX = 8
@@ -54,6 +55,9 @@ class Question:
     """``tools`` are those to call now, in order: none after a tool has answered or when the client forbids it.
 
     ``schema`` asks for JSON that matches it, ``json_mode`` for any JSON object. ``prompt`` has no directive in it.
+    ``inputs`` are the texts to embed. ``speaks`` is false where the answer holds no text (embeddings, counts), ``is_billed``
+    where the call is free. ``has_unsigned_calls``: an earlier function call came back without its signature. ``remembered``:
+    the answer may be continued by its id, by the same ``account``.
     """
 
     model: SimulatedModel
@@ -71,6 +75,14 @@ class Question:
     seed: int | None = None
     include_usage: bool = False
     show_thinking: bool = False
+    inputs: tuple[str, ...] = ()
+    dimensions: int | None = None
+    as_base64: bool = False
+    speaks: bool = True
+    is_billed: bool = True
+    has_unsigned_calls: bool = False
+    account: str = ""
+    remembered: bool = False
 
 
 def decode_object(body: bytes) -> dict[str, Any]:
@@ -115,6 +127,14 @@ def whole_number(body: Mapping[str, Any], name: str, *, least: int = 1, most: in
     return value
 
 
+def page_size(query: Mapping[str, str], name: str, default: int) -> int:
+    """How many models a page of their list holds. Raises ``Refusal``."""
+    given = query.get(name, str(default))
+    if not given.isdecimal() or not 1 <= int(given) <= 1000:
+        raise Refusal(f"Invalid value for '{name}': expected a whole number from 1 to 1000.", param=name)
+    return int(given)
+
+
 def texts(value: Any, name: str) -> tuple[str, ...]:
     """A parameter that is a string or a list of strings."""
     listed = [] if value is None else [value] if isinstance(value, str) else value
@@ -124,12 +144,13 @@ def texts(value: Any, name: str) -> tuple[str, ...]:
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's content: a string, or the text parts of a list."""
+    """The text of a message's content: a string, or the text parts of a list with what its pictures show."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
         return ""
-    return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+    parts = [part for part in content if isinstance(part, dict)]
+    return "".join(part["text"] if isinstance(part.get("text"), str) else seen_in(part) for part in parts)
 
 
 def count_content(content: Any) -> int:

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
@@ -16,15 +16,15 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from providers.simulator.answers import answer, emptied
-from providers.simulator.anthropic_wire import AnthropicWire
+from providers.simulator.answers import Answer, answer, emptied, filtered, without_call_ids
 from providers.simulator.bill import Bill, as_csv
 from providers.simulator.catalogue import MODELS, MODELS_BY_NAME
-from providers.simulator.controls import Controls, Fault, InvalidDirective, Settings
+from providers.simulator.controls import Behaviour, Controls, Fault, InvalidDirective, Settings
 from providers.simulator.delivery import Exchange, Written, reset
 from providers.simulator.journal import Entry, Journal
-from providers.simulator.openai_wire import OpenAIWire
-from providers.simulator.questions import Refusal, UnknownModel
+from providers.simulator.questions import Refusal, UnknownModel, decode_object
+from providers.simulator.routes import OPENAI, Route, Routes, wire_of
+from providers.simulator.routes import Door as Asked
 from providers.simulator.schemas import InvalidSchema
 from providers.simulator.wires import ErrorAnswer, WireFormat
 
@@ -32,9 +32,6 @@ BODY_BYTES_MAX = 32 * 1024 * 1024
 KEEPALIVE_S = 300.0
 LONGEST_WAIT_S = 60.0
 REQUEST_ID_CHARACTERS = 200
-
-OPENAI: WireFormat = OpenAIWire()
-ANTHROPIC: WireFormat = AnthropicWire()
 
 Door = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -59,12 +56,11 @@ class Simulator(web.Server):
         self.bill = bill
         self.journal = Journal()
         self._require_key = require_key
+        self._routes = Routes()
         self._refuse_until_s = 0.0
         self._numbers: dict[RequestHandler, int] = {}
         self._doors: dict[tuple[str, str], Door] = {
             ("POST", "/v1/chat/completions"): self._chat,
-            ("POST", "/v1/messages"): self._messages,
-            ("GET", "/v1/models"): self._models,
             ("GET", "/healthz"): self._healthz,
             ("GET", "/_sim/settings"): self._show_settings,
             ("PUT", "/_sim/settings"): self._replace_settings,
@@ -77,9 +73,12 @@ class Simulator(web.Server):
 
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
         door = self._doors.get((request.method, request.path))
-        if door is None and request.method == "GET" and request.path.startswith("/v1/models/"):
-            door = self._model
-        return await (door or self._nothing_here)(request)
+        if door is not None:
+            return await door(request)
+        route = self._routes.find(request.method, request.path, request.query, request.headers)
+        if route is None:
+            return self._nothing_here(request)
+        return await self._infer(request, route.wire) if route.door is Asked.INFER else await self._list(request, route)
 
     # ------------------------------------------------------------------ connections
 
@@ -108,9 +107,6 @@ class Simulator(web.Server):
     async def _chat(self, request: web.BaseRequest) -> web.StreamResponse:
         return await self._infer(request, OPENAI)
 
-    async def _messages(self, request: web.BaseRequest) -> web.StreamResponse:
-        return await self._infer(request, ANTHROPIC)
-
     async def _infer(self, request: web.BaseRequest, wire: WireFormat) -> web.StreamResponse:
         headers = request.headers
         request_id = (headers.get("x-client-request-id") or headers.get("x-request-id") or "")[:REQUEST_ID_CHARACTERS]
@@ -131,8 +127,9 @@ class Simulator(web.Server):
         question = wire.parse(body, request.headers)
         behaviour = self.controls.behaviour(question.directive)
         said = answer(question, behaviour.tokens, self.controls.settings.seed, behaviour.directive.calls)
-        if behaviour.fault is Fault.EMPTY_ANSWER:
-            said = emptied(said)
+        if behaviour.directive.signatures and question.has_unsigned_calls:
+            raise Refusal("Function call is missing a thought_signature in functionCall parts.")
+        said = _altered(said, behaviour)
         entry.id, entry.model, entry.stream = wire.answer_id(said), question.model.name, question.stream
         entry.fault = behaviour.fault or ""
         return Exchange(request, wire, question, behaviour, said, self.bill, self.journal, entry, key, Written())
@@ -149,19 +146,22 @@ class Simulator(web.Server):
 
     # ------------------------------------------------------------------ models
 
-    async def _models(self, request: web.BaseRequest) -> web.StreamResponse:
-        wire = _wire_of(request.headers)
-        key = wire.key_of(request.headers)
-        return _json(wire.models(MODELS)) if self._accepts(key) else _error(wire.bad_key(key))
-
-    async def _model(self, request: web.BaseRequest) -> web.StreamResponse:
-        wire = _wire_of(request.headers)
+    async def _list(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        """The list of models or one of them; the body of ``/api/show`` names it."""
+        wire = route.wire
         key = wire.key_of(request.headers)
         if not self._accepts(key):
             return _error(wire.bad_key(key))
-        name = request.path.removeprefix("/v1/models/")
-        model = MODELS_BY_NAME.get(name)
-        return _json(wire.model(model)) if model is not None else _error(wire.refusal(UnknownModel(name, param="model")))
+        try:
+            if route.door is Asked.MODELS:
+                return _json(wire.models(MODELS, request.query))
+            name = route.model if route.door is Asked.MODEL else str(decode_object(await request.read()).get("model", ""))
+            model = MODELS_BY_NAME.get(name)
+            if model is None:
+                raise UnknownModel(name, param="model")
+            return _json(wire.model(model))
+        except Refusal as refusal:
+            return _error(wire.refusal(refusal))
 
     # ------------------------------------------------------------------ control
 
@@ -206,15 +206,20 @@ class Simulator(web.Server):
         self.journal.clear()
         return web.Response(status=204)
 
-    async def _nothing_here(self, request: web.BaseRequest) -> web.StreamResponse:
-        wire = _wire_of(request.headers)
+    def _nothing_here(self, request: web.BaseRequest) -> web.StreamResponse:
+        wire = wire_of(request.headers)
         nowhere = Refusal(f"Invalid URL ({request.method} {request.path})")
         nowhere.status = 404
         return _error(wire.refusal(nowhere))
 
 
-def _wire_of(headers: Mapping[str, str]) -> WireFormat:
-    return ANTHROPIC if "anthropic-version" in headers or "x-api-key" in headers else OPENAI
+def _altered(said: Answer, behaviour: Behaviour) -> Answer:
+    """The answer as the directive wants it."""
+    if behaviour.fault is Fault.EMPTY_ANSWER:
+        return emptied(said)
+    if behaviour.fault is Fault.CONTENT_FILTER:
+        return filtered(said)
+    return said if behaviour.directive.call_ids else without_call_ids(said)
 
 
 def _number(request: web.BaseRequest, name: str) -> float:

@@ -1,4 +1,4 @@
-"""What the two wire formats have in common, as the server sees them."""
+"""What the wire formats have in common, as the server sees them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from providers.simulator.answers import Answer
 from providers.simulator.catalogue import SimulatedModel
 from providers.simulator.controls import Fault
 from providers.simulator.questions import Question, Refusal
+
+EVENT_STREAM = "text/event-stream; charset=utf-8"
 
 
 class Event(NamedTuple):
@@ -29,16 +31,19 @@ class ErrorAnswer:
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:
-    """How usage appears in an answer: not at all, or in a stream on every event."""
+    """How usage appears in an answer: not at all, or in a stream on every event, or in a stream twice at the end."""
 
     present: bool = True
     on_every_event: bool = False
+    twice: bool = False
 
 
 class WireFormat(Protocol):
     """One provider's way of asking and answering. No method does I/O."""
 
     name: str
+    stream_type: str
+    """Content type of a stream."""
     headers: Mapping[str, str]
     """Sent with every success."""
     padding: tuple[bytes, bytes]
@@ -57,7 +62,7 @@ class WireFormat(Protocol):
     def events(self, answer: Answer, question: Question, usage: UsageReport) -> Iterator[Event]: ...
 
     def failure(self, fault: Fault, retry_after: str) -> ErrorAnswer:
-        """The provider's own error for one of the ``http_*`` faults and ``quota``."""
+        """The provider's own error for one of the ``http_*`` faults, ``quota`` and ``blocked``."""
 
     def refusal(self, refusal: Refusal) -> ErrorAnswer: ...
 
@@ -66,6 +71,7 @@ class WireFormat(Protocol):
     def error_in_200(self) -> tuple[bytes, bytes]:
         """An error sent with status 200: as a whole body and as a stream event."""
 
-    def models(self, models: tuple[SimulatedModel, ...]) -> bytes: ...
+    def models(self, models: tuple[SimulatedModel, ...], query: Mapping[str, str]) -> bytes:
+        """The list, or the page of it that ``query`` asks for. Raises ``Refusal``."""
 
     def model(self, model: SimulatedModel) -> bytes: ...

@@ -17,6 +17,7 @@ from aigateway import errors
 from preferences.resolve import PreferenceRecord, load_for_user
 from providers.registry import EVERYTHING
 from usage.access import KeyRecord, budgets_for, load_key, touch_keys
+from usage.entitlements import EntitlementRecord, entitlements_of
 from usage.keys import lookup_id, matches
 from usage.ledger_types import BudgetRef
 
@@ -37,6 +38,7 @@ class Caller:
     allowed_contexts: frozenset[str] | None
     preferences: tuple[PreferenceRecord, ...]
     budgets: tuple[BudgetRef, ...]
+    entitlements: tuple[EntitlementRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ def _load_caller(key_id: str) -> tuple[KeyRecord | None, Caller | None]:
             allowed_contexts=frozenset(key.allowed_contexts) or None,
             preferences=load_for_user(key.user_id),
             budgets=budgets_for(key.user_id, key.key_id),
+            entitlements=entitlements_of(key.user_id),
         )
         return key, caller
     finally:

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 
 from providers.fields import dollars
 from usage import actions
-from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, DailyTotal, LedgerEntry
+from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, DailyTotal, Entitlement, LedgerEntry
 from usage.periods import period_key
 
 
@@ -172,6 +172,28 @@ class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Budget]) -> None:
         for budget in queryset:
             actions.delete_budget(budget)
+
+
+@admin.register(Entitlement)
+class EntitlementAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Who may use providers that require a tier. A payment service's webhook writes here too."""
+
+    list_display = ("user", "tier", "status", "expires_at", "subscription_id", "updated_at")
+    list_filter = ("tier", "status")
+    search_fields = ("user__username", "subscription_id")
+    list_select_related = ("user",)
+    autocomplete_fields = ("user",)
+    fields = ("user", "tier", "status", "expires_at", "subscription_id")
+
+    def save_model(self, request: HttpRequest, obj: Entitlement, form: forms.ModelForm[Entitlement], change: bool) -> None:
+        actions.save_entitlement(obj)
+
+    def delete_model(self, request: HttpRequest, obj: Entitlement) -> None:
+        actions.delete_entitlement(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Entitlement]) -> None:
+        for entitlement in queryset:
+            actions.delete_entitlement(entitlement)
 
 
 class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

@@ -10,3 +10,4 @@ class UsageConfig(AppConfig):
 
         auditlog.register(self.get_model("ApiKey"), exclude_fields=["secret_sha256", "last_used_at"])
         auditlog.register(self.get_model("Budget"))
+        auditlog.register(self.get_model("Entitlement"), exclude_fields=["last_event_at", "updated_at"])

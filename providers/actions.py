@@ -8,36 +8,26 @@ first and handed in.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
-from providers import prices, secrets
+from providers import presets, prices, secrets
 from providers.addresses import check_base_url
-from providers.audit import Actor, audited
-from providers.catalog import KINDS, ProviderKind, can_chat
-from providers.models import ConfigVersion, Credential, Deployment, Price, Provider, Route, RouteTarget, RoutingConfiguration
+from providers.audit import SUPERUSERS_ONLY, Actor, changing
+from providers.catalog import KINDS, ProviderKind, lists_chat
+from providers.models import Credential, Deployment, Price, Provider, Route, RouteTarget, RoutingConfiguration
 from providers.registry import current_prices, kind_of
-from providers.upstream.types import Capability, ModelListing, Secret, Timeouts
+from providers.upstream.types import Capability, ListedPrice, ModelListing, Secret, Timeouts
 
 DEFAULT_MAX_OUTPUT_TOKENS = 4096
 SECRET_CHARS_MAX = 4096
 RESERVED_NAMES = ("auto",)
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
-SUPERUSERS_ONLY = "Only a superuser may set this."
-
-
-@contextmanager
-def _change(actor: Actor) -> Iterator[None]:
-    """One transaction with its audit entries and the new version the data plane waits for."""
-    with transaction.atomic(), audited(actor):
-        yield
-        ConfigVersion.bump("registry")
 
 
 def _refuse(field: str, message: str) -> ValidationError:
@@ -50,8 +40,12 @@ def _refuse(field: str, message: str) -> ValidationError:
 def create_provider(provider: Provider, actor: Actor, secret: Secret | None = None) -> Provider:
     """Saves a new provider, with its key if there is one. An empty slug, base URL or label is filled from the kind."""
     prepare_new(provider, actor, secret)
-    with _change(actor):
+    with changing(actor):
         provider.save(force_insert=True)
+        kind = kind_of(provider)
+        if kind.preset is not None:
+            presets.make_preset(provider, kind, kind.preset)
+            _import_prices(provider, kind)
         if secret is not None:
             _store_secret(provider, secret, actor)
     return provider
@@ -65,7 +59,7 @@ def prepare_new(provider: Provider, actor: Actor, secret: Secret | None = None) 
     _fill_from_kind(provider, kind)
     if not provider.base_url:
         provider.base_url, provider.allow_private = kind.base_url, kind.allow_private or provider.allow_private
-    elif not actor.is_superuser and provider.base_url.rstrip("/") != kind.base_url:
+    elif not actor.is_superuser and kind.root_of(provider.base_url.rstrip("/")) != kind.base_url:
         raise _refuse("base_url", SUPERUSERS_ONLY)
     _check_address(provider, actor)
     provider.full_clean()
@@ -76,7 +70,7 @@ def prepare_new(provider: Provider, actor: Actor, secret: Secret | None = None) 
 def update_provider(provider: Provider, actor: Actor) -> Provider:
     """Saves changed fields of an existing provider. Kind, address and private access are a superuser's."""
     prepare_update(provider, actor)
-    with _change(actor):
+    with changing(actor):
         provider.save(update_fields=[*PROVIDER_FIELDS, "updated_at"])
     return provider
 
@@ -113,7 +107,7 @@ PROVIDER_FIELDS = (
 
 def toggle_provider(provider_id: int, enabled: bool, actor: Actor) -> Provider:
     """Takes a provider into or out of service at once."""
-    with _change(actor):
+    with changing(actor):
         provider = Provider.objects.select_for_update().get(pk=provider_id, deleted_at=None)
         provider.enabled = enabled
         provider.save(update_fields=["enabled", "updated_at"])
@@ -122,7 +116,7 @@ def toggle_provider(provider_id: int, enabled: bool, actor: Actor) -> Provider:
 
 def delete_provider(provider_id: int, actor: Actor) -> None:
     """Retires a provider: the row stays for the ledger, its keys are destroyed."""
-    with _change(actor):
+    with changing(actor):
         provider = Provider.objects.select_for_update().get(pk=provider_id, deleted_at=None)
         for credential in provider.credentials.all():
             credential.delete()
@@ -147,7 +141,7 @@ def _free_slug(wish: str) -> str:
 
 def set_credential(provider_id: int, secret: Secret, actor: Actor) -> Credential:
     """Replaces the provider's keys by this one. Calls already on their way finish with the old key."""
-    with _change(actor):
+    with changing(actor):
         provider = Provider.objects.select_for_update().get(pk=provider_id, deleted_at=None)
         return _store_secret(provider, secret, actor)
 
@@ -156,7 +150,7 @@ def delete_credential(provider_id: int, actor: Actor) -> None:
     """Destroys every key of the provider."""
     if not actor.is_superuser:
         raise _refuse("api_key", SUPERUSERS_ONLY)
-    with _change(actor):
+    with changing(actor):
         for credential in Credential.objects.select_for_update().filter(provider_id=provider_id):
             credential.delete()
 
@@ -206,11 +200,13 @@ class ImportReport:
 
 def import_models(provider_id: int, listings: Iterable[ModelListing], actor: Actor) -> ImportReport:
     """Adds the listed models and their prices. What an admin set stays: names, limits, switches and own prices."""
-    with _change(actor):
+    with changing(actor):
         provider = Provider.objects.select_for_update().get(pk=provider_id, deleted_at=None)
         kind = kind_of(provider)
         wanted, skipped = _chat_listings(listings)
         known = {row.upstream_model: row for row in provider.deployments.all()}
+        if kind.preset is not None:  # the service behind a preset has more models than the preset sells
+            wanted = [listing for listing in wanted if listing.name in known]
         names = {row.name for row in known.values()}
         created: list[Deployment] = []
         for listing in wanted:
@@ -219,18 +215,14 @@ def import_models(provider_id: int, listings: Iterable[ModelListing], actor: Act
                 _refresh(deployment, listing)
             else:
                 created.append(_new_deployment(provider, kind, listing, names))
-        priced = _import_prices(provider, kind)
+        priced = _import_prices(provider, kind, {listing.name: listing.price for listing in wanted if listing.price is not None})
     unpriced = _unpriced(provider)
     return ImportReport(len(created), len(wanted) - len(created), priced, skipped, unpriced)
 
 
 def _chat_listings(listings: Iterable[ModelListing]) -> tuple[list[ModelListing], int]:
     unique = {listing.name: listing for listing in listings if 0 < len(listing.name) <= 200}
-    wanted = [
-        listing
-        for listing in unique.values()
-        if (can_chat(listing.name) if listing.capabilities is None else Capability.CHAT in listing.capabilities)
-    ]
+    wanted = [listing for listing in unique.values() if lists_chat(listing)]
     return wanted, len(unique) - len(wanted)
 
 
@@ -249,7 +241,7 @@ def _new_deployment(provider: Provider, kind: ProviderKind, listing: ModelListin
         name=name,
         upstream_model=listing.name,
         display_name=(listing.display_name or name)[:200],
-        capabilities=sorted(listing.capabilities or kind.default_capabilities),
+        capabilities=sorted(kind.capabilities_of(listing)),
         max_output_tokens=listing.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS,
         context_window_tokens=listing.context_window_tokens,
         imported_at=timezone.now(),
@@ -266,13 +258,15 @@ def public_name(upstream_model: str) -> str:
     return name[:150]
 
 
-def _import_prices(provider: Provider, kind: ProviderKind) -> int:
+def _import_prices(provider: Provider, kind: ProviderKind, listed: Mapping[str, ListedPrice] = MappingProxyType({})) -> int:
+    """The price a provider's own list names wins over the package's; an admin's own price over both."""
     now = timezone.now()
     deployments = provider.deployments.all()
     current = current_prices(deployments, now)
     fresh: list[Price] = []
     for deployment in deployments:
-        figures = prices.figures_for(kind, provider.base_url, deployment.upstream_model, now)
+        figures = prices.figures_listed(kind, listed.get(deployment.upstream_model))
+        figures = figures or prices.figures_for(kind, provider.base_url, deployment.upstream_model, now)
         known = current.get(deployment.pk)
         if figures is None or (known is not None and not known.source.startswith(prices.IMPORT_SOURCES)):
             continue
@@ -302,9 +296,15 @@ def _unpriced(provider: Provider) -> tuple[str, ...]:
 
 
 def save_deployment(deployment: Deployment, actor: Actor) -> Deployment:
-    """Adds a model by hand or changes one. Its provider never changes."""
+    """Adds a model by hand or changes one. Its provider never changes.
+
+    What an administrator newly declares counts, also against an earlier conformance run.
+    """
     check_deployment(deployment)
-    with _change(actor):
+    with changing(actor):
+        before = Deployment.objects.filter(pk=deployment.pk).first()
+        declared = {*deployment.capabilities} - {*(before.capabilities if before else [])}
+        deployment.refuted_capabilities = [name for name in deployment.refuted_capabilities if name not in declared]
         deployment.save()
     return deployment
 
@@ -321,7 +321,7 @@ def check_deployment(deployment: Deployment) -> None:
 
 def toggle_deployments(deployment_ids: Sequence[int], enabled: bool, actor: Actor) -> None:
     """Takes models into or out of service at once."""
-    with _change(actor):
+    with changing(actor):
         for deployment in Deployment.objects.select_for_update().filter(pk__in=deployment_ids):
             deployment.enabled = enabled
             deployment.save(update_fields=["enabled"])
@@ -330,7 +330,7 @@ def toggle_deployments(deployment_ids: Sequence[int], enabled: bool, actor: Acto
 def set_price(price: Price, actor: Actor) -> Price:
     """Adds a price. It is valid from its own date on; what was recorded before keeps the price it had."""
     check_price(price)
-    with _change(actor):
+    with changing(actor):
         price.save(force_insert=True)
     return price
 
@@ -353,7 +353,7 @@ def check_source(source: str) -> None:
 
 def save_route(route: Route, actor: Actor) -> Route:
     check_route(route)
-    with _change(actor):
+    with changing(actor):
         route.save()
     return route
 
@@ -367,7 +367,7 @@ def check_route(route: Route) -> None:
 
 def save_route_choices(kept: Sequence[RouteTarget], dropped: Sequence[RouteTarget], actor: Actor) -> None:
     """Adds or changes some targets of a route and removes others, together."""
-    with _change(actor):
+    with changing(actor):
         for choice in dropped:
             choice.delete()
         for choice in kept:
@@ -376,13 +376,13 @@ def save_route_choices(kept: Sequence[RouteTarget], dropped: Sequence[RouteTarge
 
 
 def delete_route(route: Route, actor: Actor) -> None:
-    with _change(actor):
+    with changing(actor):
         route.delete()
 
 
 def update_routing_configuration(configuration: RoutingConfiguration, actor: Actor) -> RoutingConfiguration:
     configuration.pk = 1
     configuration.full_clean(validate_unique=False)
-    with _change(actor):
+    with changing(actor):
         configuration.save()
     return configuration

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from providers.upstream.egress import AddressClass, classify, is_literal
+from providers.upstream.egress import BASE_QUERY, AddressClass, classify, is_literal
 
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?)*")
 _LOOKS_NUMERIC = re.compile(r"(^|\.)(0x[0-9a-f]*|[0-9]+)$")
@@ -19,7 +19,7 @@ _PATH = re.compile(r"(/[A-Za-z0-9_~:.-]+)*")
 
 @dataclass(frozen=True, slots=True)
 class CheckedAddress:
-    """A base URL in its one canonical form: lower-case host, no trailing slash."""
+    """A base URL in its one canonical form: lower-case host, no trailing slash, at most Azure's ``?api-version=``."""
 
     url: str
     allow_private: bool
@@ -31,7 +31,10 @@ def check_base_url(url: str, *, allow_private: bool, is_superuser: bool) -> Chec
     https is required unless the address is private. A literal private or loopback address, or localhost, typed by a
     superuser switches ``allow_private`` on; metadata and link-local addresses are refused for everybody.
     """
-    scheme, host, port, path = _split(url.strip())
+    address, asks, query = url.strip().partition("?")
+    if asks and not BASE_QUERY.fullmatch(query):
+        raise _refused("The only query a base URL may have is Azure's ?api-version=...")
+    scheme, host, port, path = _split(address)
     is_private = _is_private(host)
     if (is_private or allow_private) and not is_superuser:
         raise ValidationError({"base_url": ["Only a superuser may point the gateway at a private address."]})
@@ -41,7 +44,7 @@ def check_base_url(url: str, *, allow_private: bool, is_superuser: bool) -> Chec
             {"base_url": ["Use https, so that the key is not sent in clear. For a host in your own network switch 'private address' on."]}
         )
     authority = f"[{host}]" if ":" in host else host
-    return CheckedAddress(f"{scheme}://{authority}{f':{port}' if port else ''}{path}", allow_private)
+    return CheckedAddress(f"{scheme}://{authority}{f':{port}' if port else ''}{path}{asks}{query}", allow_private)
 
 
 @lru_cache(maxsize=1)
@@ -57,7 +60,7 @@ def own_addresses() -> frozenset[tuple[str, int]]:
 
 def _split(url: str) -> tuple[str, str, int | None, str]:
     if not url.isascii() or not url.isprintable() or any(sign in url for sign in " \\@?#%"):
-        raise _refused("No user name, query, fragment, blanks, backslashes, per cent signs or non-ASCII characters in the base URL.")
+        raise _refused("No user name, fragment, blanks, backslashes, per cent signs or non-ASCII characters in the base URL.")
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").lower(), parts.port

@@ -11,44 +11,24 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Count, Model, QuerySet
-from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.timesince import timesince
 
-from providers import actions, discovery, health
+from providers import actions, discovery, health, presets
+from providers.admin_inlines import ConformanceInline, DeploymentInline, PresetInline, ReadOnlyInline, badge, price_text, short
 from providers.audit import Actor
-from providers.fields import dollars
 from providers.forms import DeploymentForm, PriceForm, ProviderForm, RouteForm, RuleForm
 from providers.models import Deployment, HealthCheck, Price, Provider, Route, RouteTarget, RoutingConfiguration
 from providers.registry import current_price_fields, kind_of, provider_spec
 from providers.upstream.errors import UpstreamError
 from providers.upstream.types import HealthStatus
 
-MODELS_SHOWN = 25
-
 
 def actor_of(request: HttpRequest) -> Actor:
     return Actor.of(request.user)
-
-
-def _badge(status: str, text: str) -> str:
-    """A coloured word; the word carries the meaning, the colour helps."""
-    return format_html('<span class="badge badge-{}">{}</span>', status, text)
-
-
-def _price_text(input_nano: int | None, output_nano: int | None) -> str:
-    if input_nano is None or output_nano is None:
-        return _badge(HealthStatus.YELLOW, "no price")
-    return f"${_short(input_nano)} / ${_short(output_nano)}"
-
-
-def _short(nano: int) -> str:
-    text = (dollars(nano) or "").rstrip("0")
-    whole, _, decimals = text.partition(".")
-    return f"{whole}.{decimals.ljust(2, '0')}"
 
 
 class RuledAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -61,54 +41,13 @@ class RuledAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return form
 
 
-class ReadOnlyInline(admin.TabularInline):  # type: ignore[type-arg]
-    """Rows to look at."""
-
-    extra = 0
-    can_delete = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
 # --------------------------------------------------------------------------- providers
-
-
-class FirstModels(BaseInlineFormSet):  # type: ignore[type-arg]
-    """A provider may have a thousand models; its page shows some, the model list shows all."""
-
-    def get_queryset(self) -> Any:
-        if not hasattr(self, "_queryset"):
-            self._queryset = super().get_queryset()[:MODELS_SHOWN]
-        return self._queryset
-
-
-class DeploymentInline(ReadOnlyInline):
-    model = Deployment
-    formset = FirstModels
-    show_change_link = True
-    fields = ("display_name", "upstream_model", "price", "max_output_tokens", "enabled")
-    readonly_fields = fields
-    verbose_name_plural = f"models (the first {MODELS_SHOWN})"
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return current_price_fields(super().get_queryset(request))
-
-    @admin.display(description="Price per million tokens, in / out")
-    def price(self, deployment: Any) -> str:
-        return _price_text(deployment.price_input, deployment.price_output)
 
 
 @admin.register(Provider)
 class ProviderAdmin(RuledAdmin):
     form = ProviderForm
-    inlines = (DeploymentInline,)
+    inlines = (DeploymentInline, PresetInline)
     list_display = ("label", "kind_label", "colour", "key_state", "models", "priority", "in_service")
     list_filter = ("enabled", "health")
     search_fields = ("label", "slug")
@@ -138,7 +77,9 @@ class ProviderAdmin(RuledAdmin):
         ]
 
     def get_inlines(self, request: HttpRequest, obj: Provider | None) -> Any:
-        return self.inlines if obj else ()
+        if obj is None:
+            return ()
+        return self.inlines if kind_of(obj).preset is not None else (DeploymentInline,)
 
     @admin.display(description="Kind", ordering="kind")
     def kind_label(self, provider: Provider) -> str:
@@ -147,10 +88,10 @@ class ProviderAdmin(RuledAdmin):
     @admin.display(description="Health", ordering="health")
     def colour(self, provider: Provider) -> str:
         if provider.health_checked_at is None:
-            return _badge(HealthStatus.UNKNOWN, "not checked")
+            return badge(HealthStatus.UNKNOWN, "not checked")
         latency = "" if provider.health_latency_ms is None else f"{provider.health_latency_ms:.0f} ms, "
         age = timesince(provider.health_checked_at, depth=1)
-        return format_html('{} <span class="quiet">{}{} ago</span>', _badge(provider.health, provider.health), latency, age)
+        return format_html('{} <span class="quiet">{}{} ago</span>', badge(provider.health, provider.health), latency, age)
 
     @admin.display(description="Health")
     def status(self, provider: Provider) -> str:
@@ -160,10 +101,10 @@ class ProviderAdmin(RuledAdmin):
     def key_state(self, provider: Provider) -> str:
         spec = provider_spec(provider)
         if spec.credential_locked:
-            return _badge(HealthStatus.RED, "needs key")
+            return badge(HealthStatus.RED, "needs key")
         if spec.credentials:
-            return _badge(HealthStatus.GREEN, "stored")
-        return _badge(HealthStatus.RED, "needs key") if spec.needs_credential else _badge(HealthStatus.UNKNOWN, "not needed")
+            return badge(HealthStatus.GREEN, "stored")
+        return badge(HealthStatus.RED, "needs key") if spec.needs_credential else badge(HealthStatus.UNKNOWN, "not needed")
 
     @admin.display(description="Stored key")
     def stored_key(self, provider: Provider) -> str:
@@ -178,7 +119,7 @@ class ProviderAdmin(RuledAdmin):
         )
         if not provider_spec(provider).credential_locked:
             return shown
-        locked = _badge(HealthStatus.RED, "needs key")
+        locked = badge(HealthStatus.RED, "needs key")
         return format_html("{} {} The key ring cannot open it: restore the ring or enter the key again.", shown, locked)
 
     @admin.display(description="Models", ordering="models_count")
@@ -202,6 +143,12 @@ class ProviderAdmin(RuledAdmin):
         actions.update_provider(obj, actor)
         if form.secret is not None:
             actions.set_credential(obj.pk, form.secret, actor)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        for preset in formset.save(commit=False):
+            presets.save_preset(preset, actor_of(request))
+        for preset in formset.deleted_objects:
+            presets.delete_preset(preset, actor_of(request))
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         actions.delete_provider(obj.pk, actor_of(request))
@@ -291,8 +238,8 @@ class PriceHistoryInline(ReadOnlyInline):
     def figures(self, price: Price) -> str:
         """Every bucket that has a price of its own."""
         named = ((name.removesuffix("_nano_per_mtok").replace("_", " "), getattr(price, name)) for name in actions.PRICE_FIGURES)
-        shown = [f"{name} ${_short(nano)}" for name, nano in named if nano is not None and not name.endswith("nano")]
-        return ", ".join([*shown, *([f"per request ${_short(price.request_nano)}"] if price.request_nano else [])])
+        shown = [f"{name} ${short(nano)}" for name, nano in named if nano is not None and not name.endswith("nano")]
+        return ", ".join([*shown, *([f"per request ${short(price.request_nano)}"] if price.request_nano else [])])
 
 
 class NewPriceInline(admin.StackedInline):  # type: ignore[type-arg]
@@ -322,7 +269,7 @@ class NewPriceInline(admin.StackedInline):  # type: ignore[type-arg]
 @admin.register(Deployment)
 class DeploymentAdmin(RuledAdmin):
     form = DeploymentForm
-    inlines = (NewPriceInline, PriceHistoryInline)
+    inlines = (NewPriceInline, PriceHistoryInline, ConformanceInline)
     list_display = ("name", "provider", "price", "context_window_tokens", "max_output_tokens", "recommended", "enabled")
     list_select_related = ("provider",)
     list_filter = ("provider", "enabled", "recommended")
@@ -345,7 +292,7 @@ class DeploymentAdmin(RuledAdmin):
 
     @admin.display(description="Price per million tokens, in / out", ordering="price_input")
     def price(self, deployment: Any) -> str:
-        return _price_text(deployment.price_input, deployment.price_output)
+        return price_text(deployment.price_input, deployment.price_output)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         actions.save_deployment(obj, actor_of(request))
@@ -469,7 +416,7 @@ class HealthCheckAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="Status", ordering="status")
     def coloured_status(self, check: HealthCheck) -> str:
-        return _badge(check.status, check.status)
+        return badge(check.status, check.status)
 
     @admin.display(description="Latency", ordering="latency_ms")
     def latency(self, check: HealthCheck) -> str:

@@ -2,6 +2,7 @@ from django.apps import AppConfig
 
 AUDITED: dict[str, list[str]] = {
     "Provider": ["health", "health_detail", "health_latency_ms", "health_checked_at", "consecutive_failures", "updated_at"],
+    "ManagedPreset": [],
     "Credential": ["sealed_secret", "last4"],
     "Deployment": ["imported_at"],
     "Price": [],

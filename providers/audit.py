@@ -1,4 +1,4 @@
-"""Names the person behind a write in the audit log, also where no session middleware did."""
+"""Names the person behind a write in the audit log, also where no session middleware did, and announces the write."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import Any
 
 from auditlog.context import auditlog_value, set_actor
 from django.contrib.auth.models import AnonymousUser, User
+from django.db import transaction
+
+from providers.models import ConfigVersion
+
+SUPERUSERS_ONLY = "Only a superuser may set this."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +48,11 @@ def audited(actor: Actor) -> Iterator[None]:
             yield
     finally:
         auditlog_value.reset(token)
+
+
+@contextmanager
+def changing(actor: Actor) -> Iterator[None]:
+    """A write to the configuration: one transaction with its audit entries and the new version the data plane waits for."""
+    with transaction.atomic(), audited(actor):
+        yield
+        ConfigVersion.bump("registry")

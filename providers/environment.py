@@ -34,23 +34,27 @@ def register_from_environment(environ: Mapping[str, str]) -> tuple[Registration,
     return tuple(_register(kind, environ) for kind in KINDS.values() if kind.slug not in taken and _is_named(kind, environ))
 
 
-def _value(environ: Mapping[str, str], name: str | None) -> str:
-    return environ.get(name, "").strip() if name else ""
+def _value(environ: Mapping[str, str], name: str) -> str:
+    return environ.get(name, "").strip()
 
 
-def _key_variable(kind: ProviderKind) -> str:
-    return kind.env_var or f"{kind.slug.upper()}_API_KEY"
+def _key(kind: ProviderKind, environ: Mapping[str, str]) -> str:
+    names = (kind.env_var or f"{kind.slug.upper()}_API_KEY", *kind.env_aliases)
+    return next((value for name in names if (value := _value(environ, name))), "")
 
 
 def _is_named(kind: ProviderKind, environ: Mapping[str, str]) -> bool:
-    if kind.env_var:
-        return bool(_value(environ, kind.env_var))
-    return bool(_value(environ, kind.base_url_env_var) or _value(environ, _key_variable(kind)))
+    if _key(kind, environ):
+        return True
+    return kind.env_var is None and bool(_value(environ, kind.base_url_env_var))
 
 
 def _register(kind: ProviderKind, environ: Mapping[str, str]) -> Registration:
-    key = _value(environ, _key_variable(kind))
-    provider = Provider(kind=kind.slug, base_url=_value(environ, kind.base_url_env_var))
+    key = _key(kind, environ)
+    base_url = _value(environ, kind.base_url_env_var)
+    if not (base_url or kind.base_url):
+        return Registration(kind.slug, False, f"Set {kind.base_url_env_var} to the address of your own resource as well.")
+    provider = Provider(kind=kind.slug, base_url=base_url)
     try:
         actions.create_provider(provider, SYSTEM, Secret(key) if key else None)
         report = actions.import_models(provider.pk, prices.known_models(kind), SYSTEM)

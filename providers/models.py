@@ -6,7 +6,7 @@ import uuid
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
@@ -59,6 +59,21 @@ class Provider(models.Model):
         return self.label
 
 
+class ManagedPreset(models.Model):
+    """Makes a provider a product of one's own: a fixed prompt and sampling on another service, behind a subscription."""
+
+    provider = models.OneToOneField(Provider, on_delete=models.CASCADE, related_name="preset")
+    upstream_kind = models.SlugField(max_length=40, help_text="The kind of service behind it: its wire format and key style.")
+    required_tier = models.SlugField(
+        max_length=40, blank=True, help_text="Only users with this entitlement may use it. Empty: everybody may."
+    )
+    system_prompt = models.TextField(blank=True, help_text="Goes before the user's own messages.")
+    temperature = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0.0), MaxValueValidator(2.0)])
+
+    def __str__(self) -> str:
+        return f"preset of {self.provider_id}"
+
+
 class Credential(models.Model):
     """A provider key, sealed at rest. What may be shown of it is ``fingerprint`` and ``last4``."""
 
@@ -95,6 +110,8 @@ class Deployment(models.Model):
     enabled = models.BooleanField(default=True)
     recommended = models.BooleanField(default=False)
     capabilities = models.JSONField(default=list)
+    verified_capabilities = models.JSONField(default=list, editable=False, help_text="Shown by a conformance run.")
+    refuted_capabilities = models.JSONField(default=list, editable=False, help_text="Claimed, and found wanting by a conformance run.")
     max_output_tokens = models.PositiveIntegerField(default=4096, validators=[MinValueValidator(1)])
     context_window_tokens = models.PositiveIntegerField(null=True, blank=True)
     imported_at = models.DateTimeField(null=True, editable=False)
@@ -107,6 +124,30 @@ class Deployment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider.slug}/{self.name}"
+
+
+class ConformanceResult(models.Model):
+    """What one check of the latest conformance run of a model found."""
+
+    class Result(models.TextChoices):
+        OK = "ok", "OK"
+        FAILED = "failed"
+        SKIPPED = "skipped"
+
+    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="conformance", verbose_name="model")
+    check_name = models.CharField(max_length=30)
+    result = models.CharField(max_length=10, choices=Result.choices)
+    message = models.CharField(max_length=300)
+    error_code = models.CharField(max_length=60, blank=True)
+    latency_ms = models.FloatField(null=True)
+    checked_at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["deployment", "id"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["deployment", "check_name"], name="conformance_once_per_check")]
+
+    def __str__(self) -> str:
+        return f"{self.deployment_id} {self.check_name}: {self.result}"
 
 
 class Price(models.Model):

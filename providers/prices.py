@@ -18,12 +18,13 @@ from genai_prices.types import Provider as PriceList
 from providers.catalog import ProviderKind, can_chat
 from providers.fields import nano_from_dollars
 from providers.simulator.catalogue import MODELS_BY_NAME as SIMULATED
-from providers.upstream.types import ModelListing
+from providers.upstream.types import ListedPrice, ModelListing
 
 PACKAGE = "genai-prices"
 LOCAL_SOURCE = "import: own hardware, no cost per token"
 SIMULATOR_SOURCE = "import: simulator"
-IMPORT_SOURCES = (f"import: {PACKAGE}", LOCAL_SOURCE, SIMULATOR_SOURCE)
+LISTED_SOURCE = "import: the provider's own model list"
+IMPORT_SOURCES = (f"import: {PACKAGE}", LOCAL_SOURCE, SIMULATOR_SOURCE, LISTED_SOURCE)
 """Prices whose source starts like this were set by an import and may be superseded by one; all others are an admin's."""
 
 
@@ -41,6 +42,22 @@ class PriceFigures:
     audio_input_nano_per_mtok: int | None = None
     audio_output_nano_per_mtok: int | None = None
     request_nano: int = 0
+
+
+def figures_listed(kind: ProviderKind, listed: ListedPrice | None) -> PriceFigures | None:
+    """The price a provider's own model list names, where the kind's lists are known to be bills (``lists_prices``)."""
+    if listed is None or not kind.lists_prices:
+        return None
+    return PriceFigures(
+        input_nano_per_mtok=listed.input_nano_per_mtok,
+        output_nano_per_mtok=listed.output_nano_per_mtok,
+        source=LISTED_SOURCE + (", lowest tier" if listed.is_tiered else ""),
+        cache_read_nano_per_mtok=listed.cache_read_nano_per_mtok,
+        cache_write_nano_per_mtok=listed.cache_write_nano_per_mtok,
+        cache_write_1h_nano_per_mtok=listed.cache_write_1h_nano_per_mtok,
+        reasoning_nano_per_mtok=listed.reasoning_nano_per_mtok,
+        request_nano=listed.request_nano,
+    )
 
 
 def figures_for(kind: ProviderKind, base_url: str, upstream_model: str, at: datetime) -> PriceFigures | None:
@@ -64,7 +81,7 @@ def figures_for(kind: ProviderKind, base_url: str, upstream_model: str, at: date
 def known_models(kind: ProviderKind) -> tuple[ModelListing, ...]:
     """The chat models the price package knows of a service, for when the service itself cannot be asked."""
     prices = _price_list(kind, kind.base_url)
-    if prices is None:
+    if prices is None or not kind.base_url:  # at an address of one's own, the models are one's own choice too
         return ()
     return tuple(
         ModelListing(model.id, display_name=model.name, context_window_tokens=model.context_window)
@@ -102,6 +119,8 @@ def _figures(model: ModelInfo, at: datetime) -> PriceFigures | None:
     price = _dearest_of_the_day(model, at)
     base = _dollars_per_mtok(price.input_mtok), _dollars_per_mtok(price.output_mtok)
     if base[0] is None or base[1] is None:
+        return None
+    if price.output_citation_mtok is not None:  # Perplexity's deep research charges for what its usage does not tell
         return None
     tiered = any(isinstance(value, TieredPrices) for value in vars(price).values())
     request = price.requests_kcount

@@ -12,7 +12,18 @@ from django.utils import timezone
 
 from providers import secrets
 from providers.catalog import KINDS, ProviderKind
-from providers.models import ConfigChange, ConfigVersion, Credential, Deployment, Price, Provider, Route, RouteTarget, RoutingConfiguration
+from providers.models import (
+    ConfigChange,
+    ConfigVersion,
+    Credential,
+    Deployment,
+    ManagedPreset,
+    Price,
+    Provider,
+    Route,
+    RouteTarget,
+    RoutingConfiguration,
+)
 from providers.upstream.errors import CredentialLocked
 from providers.upstream.types import (
     Capability,
@@ -20,6 +31,7 @@ from providers.upstream.types import (
     DisconnectPolicy,
     HealthStatus,
     Policy,
+    Preset,
     PriceCard,
     ProviderSpec,
     RouteChoice,
@@ -51,7 +63,8 @@ def provider_spec(provider: Provider) -> ProviderSpec:
 
     Reads ``provider.credentials``; prefetch it when there are many providers.
     """
-    kind = kind_of(provider)
+    preset = _preset(provider)
+    kind = KINDS.get(preset.upstream_kind, kind_of(provider)) if preset else kind_of(provider)
     credentials, locked = _opened(provider.credentials.all())
     return ProviderSpec(
         id=provider.pk,
@@ -59,7 +72,8 @@ def provider_spec(provider: Provider) -> ProviderSpec:
         label=provider.label,
         kind=kind.slug,
         adapter=kind.adapter,
-        base_url=provider.base_url,
+        also_speaks=kind.also_speaks_at(provider.base_url),
+        base_url=kind.root_of(provider.base_url),
         auth_style=kind.auth_style,
         credentials=credentials,
         needs_credential=kind.needs_credential,
@@ -75,8 +89,16 @@ def provider_spec(provider: Provider) -> ProviderSpec:
         weight=provider.weight,
         health=HealthStatus(provider.health),
         disconnect_policy=DisconnectPolicy(provider.disconnect_policy),
+        preset=Preset(preset.system_prompt, preset.temperature, preset.required_tier) if preset else None,
         credential_locked=locked,
     )
+
+
+def _preset(provider: Provider) -> ManagedPreset | None:
+    try:
+        return provider.preset
+    except ManagedPreset.DoesNotExist:
+        return None
 
 
 def _opened(credentials: Iterable[Credential]) -> tuple[tuple[CredentialRef, ...], bool]:
@@ -112,13 +134,19 @@ def price_card(price: Price) -> PriceCard:
     )
 
 
+def capabilities_of(deployment: Deployment) -> frozenset[Capability]:
+    """What routing may rely on: what is declared or was verified, without what a conformance run refuted."""
+    names = ({*deployment.capabilities, *deployment.verified_capabilities} - {*deployment.refuted_capabilities}) & _CAPABILITIES
+    return frozenset(Capability(name) for name in names)
+
+
 def deployment_target(deployment: Deployment, provider: ProviderSpec, price: Price | None) -> Target:
     return Target(
         id=deployment.pk,
         name=deployment.name,
         upstream_model=deployment.upstream_model,
         provider=provider,
-        capabilities=frozenset(Capability(name) for name in deployment.capabilities if name in _CAPABILITIES),
+        capabilities=capabilities_of(deployment),
         max_output_tokens=deployment.max_output_tokens,
         price=price_card(price) if price else None,
         display_name=deployment.display_name or deployment.name,
@@ -162,7 +190,7 @@ def current_price_fields(deployments: QuerySet[Deployment]) -> QuerySet[Deployme
 def build_snapshot() -> Snapshot:
     """Reads everything in seven queries. The version is read first, so the content is at least as new as it says."""
     version = ConfigVersion.current()
-    specs = {row.pk: provider_spec(row) for row in live_providers().prefetch_related("credentials")}
+    specs = {row.pk: provider_spec(row) for row in live_providers().select_related("preset").prefetch_related("credentials")}
     deployments = live_deployments()
     prices = current_prices(deployments)
     targets = {

@@ -34,17 +34,18 @@ class FakeProvider:
     script: Scripted
     asked: list[tuple[str, str, dict[str, str]]]
     """Method, path and headers (lower case) of every request."""
+    bodies: list[bytes]
 
 
 @contextmanager
 def fake_provider() -> Iterator[FakeProvider]:
-    script, asked = Scripted(), []
+    script, asked, bodies = Scripted(), [], []
 
     class Scene(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length") or 0))
+            bodies.append(self.rfile.read(int(self.headers.get("content-length") or 0)))
             asked.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
             script.before()
             self.send_response(script.status)
@@ -63,7 +64,7 @@ def fake_provider() -> Iterator[FakeProvider]:
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield FakeProvider(f"http://127.0.0.1:{server.server_port}/v1", script, asked)
+        yield FakeProvider(f"http://127.0.0.1:{server.server_port}/v1", script, asked, bodies)
     finally:
         server.shutdown()
         server.server_close()

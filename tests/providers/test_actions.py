@@ -13,7 +13,7 @@ from providers.audit import SYSTEM, Actor
 from providers.catalog import KINDS
 from providers.models import ConfigChange, ConfigVersion, Credential, Deployment, Price, Provider, Route, RouteTarget, RoutingConfiguration
 from providers.registry import current_prices, open_credential
-from providers.upstream.types import Capability, ModelListing, Secret
+from providers.upstream.types import Capability, ListedPrice, ModelListing, Secret
 from tests.providers.conftest import CANARY, make_provider, staff_with
 
 pytestmark = pytest.mark.django_db
@@ -35,7 +35,7 @@ def refused_field(call) -> str:
 
 def test_a_new_provider_takes_everything_nobody_chose_from_its_kind():
     provider = actions.create_provider(Provider(kind="ollama"), SYSTEM)
-    assert (provider.slug, provider.label, provider.base_url) == ("ollama", "Ollama", "http://127.0.0.1:11434/v1")
+    assert (provider.slug, provider.label, provider.base_url) == ("ollama", "Ollama", "http://127.0.0.1:11434")
     assert provider.allow_private
     assert provider.first_byte_timeout_s == 300.0
 
@@ -258,6 +258,56 @@ def test_the_listing_decides_about_capabilities_where_it_says_anything():
     report = actions.import_models(provider.pk, listings, SYSTEM)
     assert (report.created, report.skipped) == (1, 1)
     assert Deployment.objects.get().capabilities == ["chat"]
+
+
+def test_what_a_listing_does_not_speak_about_stays_as_the_catalogue_assumes():
+    provider = make_provider("", kind="mistral", label="")
+    said = frozenset({Capability.CHAT, Capability.STREAM, Capability.TOOLS})
+    actions.import_models(provider.pk, [ModelListing("m", capabilities=frozenset({Capability.CHAT}), said=said)], SYSTEM)
+    assert Deployment.objects.get().capabilities == ["chat", "json_mode", "json_schema"]
+
+
+def test_a_listing_that_does_not_speak_about_chat_leaves_the_name_to_tell():
+    provider = make_provider("", kind="groq", label="")
+    about = {"capabilities": frozenset({Capability.CHAT, Capability.TOOLS}), "said": frozenset({Capability.TOOLS})}
+    report = actions.import_models(provider.pk, [ModelListing("llama", **about), ModelListing("llama-guard", **about)], SYSTEM)
+    assert (report.created, report.skipped) == (1, 1)
+
+
+LISTED = ListedPrice(0, 5_000_000_000, cache_read_nano_per_mtok=1, request_nano=7, is_tiered=True)
+
+
+def test_R205_a_price_in_the_providers_own_list_wins_over_the_package_and_an_admins_over_both():
+    provider = make_provider("", kind="openrouter", label="")
+    listings = [ModelListing("openai/gpt-4o", price=LISTED)]
+    actions.import_models(provider.pk, [ModelListing("openai/gpt-4o")], SYSTEM)
+    Price.objects.update(valid_from=timezone.now() - timedelta(days=1))
+    assert actions.import_models(provider.pk, listings, SYSTEM).priced == 1
+    assert actions.import_models(provider.pk, listings, SYSTEM).priced == 0
+    (model,) = Deployment.objects.all()
+    price = current_prices(Deployment.objects.all())[model.pk]
+    assert (price.input_nano_per_mtok, price.output_nano_per_mtok, price.cache_read_nano_per_mtok, price.request_nano) == (
+        0,
+        5_000_000_000,
+        1,
+        7,
+    )
+    assert price.source == f"{prices.LISTED_SOURCE}, lowest tier"
+    actions.set_price(Price(deployment=model, input_nano_per_mtok=7, output_nano_per_mtok=8, source="contract"), SYSTEM)
+    assert actions.import_models(provider.pk, listings, SYSTEM).priced == 0
+
+
+def test_a_list_of_a_host_nobody_knows_sets_no_prices():
+    provider = make_provider("https://stranger.example/v1")
+    assert actions.import_models(provider.pk, [ModelListing("m", price=LISTED)], SYSTEM).unpriced == ("m",)
+
+
+def test_M07_a_price_with_parts_no_usage_tells_is_unknown():
+    kind = KINDS["perplexity"]
+    assert prices.figures_for(kind, kind.base_url, "sonar-deep-research", timezone.now()) is None
+    sonar = prices.figures_for(kind, kind.base_url, "sonar", timezone.now())
+    assert sonar is not None
+    assert sonar.request_nano == 12_000_000, "the fee of the largest search, so that no call is understated"
 
 
 def test_two_listed_models_with_one_public_name_are_both_kept():

@@ -24,6 +24,10 @@ def checked(url: str, *, allow_private: bool = False, is_superuser: bool = True)
         ("https://host.example", "https://host.example"),
         ("https://[2606:4700::1111]/v1", "https://[2606:4700::1111]/v1"),
         ("https://api.fireworks.ai/inference/v1", "https://api.fireworks.ai/inference/v1"),
+        (
+            "https://R.openai.azure.com/openai/deployments/x/?api-version=2024-10-21",
+            "https://r.openai.azure.com/openai/deployments/x?api-version=2024-10-21",
+        ),
     ],
 )
 def test_public_https_addresses_are_kept_in_canonical_form(typed, kept):

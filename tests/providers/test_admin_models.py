@@ -23,7 +23,7 @@ def model(db) -> Deployment:
 
 
 def model_form(client: Client, model: Deployment, **fields: str) -> dict[str, str]:
-    empty = {f"{prefix}-{count}_FORMS": "0" for prefix in ("prices", "prices-2") for count in ("TOTAL", "INITIAL")}
+    empty = {f"{prefix}-{count}_FORMS": "0" for prefix in ("prices", "prices-2", "conformance") for count in ("TOTAL", "INITIAL")}
     form = form_of(client, model_page(model))
     return {**{name: value for name, value in form.items() if not name.startswith("deployments")}, **empty, **fields}
 

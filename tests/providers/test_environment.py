@@ -11,7 +11,8 @@ from providers.audit import SYSTEM
 from providers.catalog import KINDS
 from providers.environment import register_from_environment
 from providers.models import Credential, Deployment, Provider
-from providers.registry import open_credential
+from providers.registry import open_credential, provider_spec
+from providers.upstream.types import AuthStyle
 from tests.providers.conftest import CANARY, make_provider
 
 pytestmark = pytest.mark.django_db
@@ -27,10 +28,41 @@ def test_R206_a_key_in_the_environment_registers_a_provider_with_models_and_pric
     assert Deployment.objects.filter(prices__isnull=False).exists()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.env_var], ids=lambda kind: kind.slug)
-def test_every_kind_with_a_variable_registers_by_it(kind):
-    register_from_environment({kind.env_var: CANARY})
+NAMED = [(kind, name) for kind in KINDS.values() if kind.env_var for name in (kind.env_var, *kind.env_aliases)]
+
+
+@pytest.mark.parametrize(("kind", "variable"), NAMED, ids=lambda value: getattr(value, "slug", value))
+def test_every_kind_with_a_variable_registers_by_each_of_its_names(kind, variable):
+    own_address = {} if kind.base_url else {kind.base_url_env_var: "https://resource.example.com/v1"}
+    (registration,) = register_from_environment({variable: CANARY, **own_address})
+    assert registration.registered
     assert Provider.objects.get().kind == kind.slug
+
+
+def test_the_first_name_of_a_key_wins():
+    register_from_environment({"HUGGINGFACE_API_KEY": CANARY, "HF_TOKEN": "another-key-0123456789"})
+    assert open_credential(Credential.objects.get()).reveal() == CANARY
+
+
+def test_a_kind_with_an_address_of_ones_own_asks_for_it_by_name():
+    (registration,) = register_from_environment({"AZURE_OPENAI_API_KEY": CANARY})
+    assert (registration.registered, "AZURE_BASE_URL" in registration.message) == (False, True)
+    assert not Provider.objects.exists()
+
+
+def test_an_azure_deployments_address_keeps_its_api_version():
+    address = "https://r.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21"
+    register_from_environment({"AZURE_API_KEY": CANARY, "AZURE_BASE_URL": address})
+    provider = Provider.objects.get()
+    assert provider.base_url == address
+    assert not Deployment.objects.exists(), "which deployments a resource has is its owner's choice"
+    spec = provider_spec(provider)
+    assert (spec.kind, spec.auth_style, dict(spec.also_speaks)) == ("azure", AuthStyle.API_KEY, {})
+
+
+def test_one_google_key_does_not_register_google_twice():
+    register_from_environment({"GEMINI_OPENAI_API_KEY": CANARY})
+    assert [provider.kind for provider in Provider.objects.all()] == ["gemini_openai"]
 
 
 def test_another_address_is_taken_from_the_environment():

@@ -7,9 +7,7 @@ ledger like any other. The report carries error classes and our own sentences, n
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from django.contrib import admin
 from django.contrib.auth.models import User
@@ -19,7 +17,6 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import path
-from django.utils import timezone
 from django.views.decorators.http import require_POST
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -28,35 +25,28 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from providers.client import exchange, open_exchange
+from aigateway.metered_calls import call_chat, call_stream, refusal_sentence
+from providers.client import exchange
 from providers.health import advice_for
-from providers.models import ConfigVersion, Provider
+from providers.models import Provider
 from providers.registry import current_prices, deployment_target, provider_spec
 from providers.serializers import NothingSerializer
 from providers.upstream import errors
 from providers.upstream.adapters import ADAPTERS
-from providers.upstream.sse import SseEvent, SseParser
 from providers.upstream.types import (
     Capability,
     ChatRequest,
-    HttpResponse,
     Message,
-    PriceCard,
     ProviderSpec,
     Role,
     Target,
     TextPart,
-    TokenUsage,
 )
-from providers.upstream.types import HttpRequest as UpstreamRequest
-from usage import ledger, money
-from usage.access import budgets_for
-from usage.ledger_types import ESTIMATED, MEASURED
+from usage import money
+from usage.ledger_types import LedgerError
 
 MAX_OUTPUT_TOKENS = 8
 LIST_TIMEOUT_S = 5.0
-CHAT_TIMEOUT_S = 60.0
-CONTEXT = "provider-test"
 PROMPT = "Reply with the single word: ready"
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"
 _COLOURS = {OK: "green", FAILED: "red", SKIPPED: "unknown"}
@@ -91,17 +81,6 @@ class TestReport:
         return all(step.result != FAILED for step in self.steps)
 
 
-@dataclass(slots=True)
-class _Call:
-    """What one metered call brought so far; read when it is settled, however it ended."""
-
-    body_bytes: int
-    usage: TokenUsage = field(default_factory=TokenUsage)
-    upstream_id: str = ""
-    output_bytes: int = 0
-    events: int = 0
-
-
 def test_provider(provider_id: int, actor: User) -> TestReport:
     """Runs every step that still makes sense. ``actor`` pays: the calls count on that user's budgets.
 
@@ -109,20 +88,20 @@ def test_provider(provider_id: int, actor: User) -> TestReport:
     """
     provider = Provider.objects.prefetch_related("credentials").get(pk=provider_id, deleted_at=None)
     spec = provider_spec(provider)
-    steps = _reach(spec)
-    target = _cheapest_target(provider, spec)
+    steps = reach(spec)
+    target = cheapest_target(provider, spec)
     reason = _why_no_call(steps, target)
-    for name, run in (("chat", _chat), ("stream", _stream)):
+    for name in ("chat", "stream"):
         if target is None or reason:
             steps.append(TestStep(name, SKIPPED, reason))
         elif name == "stream" and Capability.STREAM not in target.capabilities:
             steps.append(TestStep(name, SKIPPED, f"{target.name} does not stream."))
         else:
-            steps.append(_metered(name, run, target, actor))
+            steps.append(_called(name, target, actor))
     return TestReport(provider.slug, tuple(steps), model=target.address if target and not reason else "")
 
 
-def _reach(spec: ProviderSpec) -> list[TestStep]:
+def reach(spec: ProviderSpec) -> list[TestStep]:
     """Connectivity and authentication, both told by one free call for the model list."""
     adapter = ADAPTERS[spec.adapter]
     started = time.monotonic()
@@ -160,7 +139,7 @@ def _why_no_call(steps: list[TestStep], target: Target | None) -> str:
     return "" if target else "No enabled model has a price. Import models, or set a price."
 
 
-def _cheapest_target(provider: Provider, spec: ProviderSpec) -> Target | None:
+def cheapest_target(provider: Provider, spec: ProviderSpec) -> Target | None:
     deployments = provider.deployments.filter(enabled=True)
     prices = current_prices(deployments)
     targets = [deployment_target(row, spec, prices[row.pk]) for row in deployments if row.pk in prices]
@@ -175,27 +154,15 @@ def _price_rank(target: Target) -> int:
 # --------------------------------------------------------------------------- metered calls
 
 
-def _metered(name: str, run: Callable[[Target, UpstreamRequest, _Call], None], target: Target, actor: User) -> TestStep:
-    """Reserve, call, settle or void: the same order of things as on the data plane."""
+def _called(name: str, target: Target, actor: User) -> TestStep:
     request = _request(target, stream=name == "stream")
-    rendered = ADAPTERS[target.provider.adapter].render_chat(request, target)
-    call = _Call(body_bytes=len(rendered.body))
-    card = target.price
-    assert card is not None, "only priced targets are called"
-    hold_nano = money.worst_case(call.body_bytes, MAX_OUTPUT_TOKENS, 1, card)
-    try:
-        attempt_id = _reserve(request, target, actor, hold_nano)
-    except ledger.LedgerError as refusal:
-        return TestStep(name, FAILED, _refusal_sentence(refusal), None, "ledger_refused")
     started = time.monotonic()
     try:
-        run(target, rendered, call)
+        _, latency_ms = call_stream(request, target, actor) if request.stream else call_chat(request, target, actor)
+    except LedgerError as refusal:
+        return TestStep(name, FAILED, refusal_sentence(refusal), None, "ledger_refused")
     except errors.UpstreamError as error:
-        latency_ms = _ms_since(started)
-        _close_failed(attempt_id, error, call, card, hold_nano, int(latency_ms))
-        return TestStep(name, FAILED, advice_for(error)[1], latency_ms, error.code)
-    latency_ms = _ms_since(started)
-    _settle(attempt_id, call, card, hold_nano, int(latency_ms))
+        return TestStep(name, FAILED, advice_for(error)[1], _ms_since(started), error.code)
     return TestStep(name, OK, f"{target.name} answers.", latency_ms)
 
 
@@ -208,102 +175,6 @@ def _request(target: Target, *, stream: bool) -> ChatRequest:
         include_usage=stream,
         max_output_tokens=MAX_OUTPUT_TOKENS,
     )
-
-
-def _reserve(request: ChatRequest, target: Target, actor: User, hold_nano: int) -> uuid.UUID:
-    """Raises ``LedgerError``. Tries again when the configuration moved between reading and reserving."""
-    attempt_id = uuid.uuid4()
-    for _ in range(3):
-        order = ledger.ReserveOrder(
-            attempt_id=attempt_id,
-            request_id=f"test-{attempt_id.hex}",
-            attempt_no=1,
-            user_id=actor.pk,
-            api_key_id="",
-            context=CONTEXT,
-            dialect="native",
-            model_asked=request.model,
-            target=target,
-            stream=request.stream,
-            hold_nano=hold_nano,
-            config_version=ConfigVersion.current(),
-            budgets=budgets_for(actor.pk, ""),
-            dispatched_at=timezone.now(),
-        )
-        try:
-            ledger.reserve_now(order)
-        except ledger.StaleConfiguration:
-            continue
-        return attempt_id
-    raise ledger.LedgerUnavailable("the configuration keeps moving")
-
-
-def _refusal_sentence(refusal: ledger.LedgerError) -> str:
-    if isinstance(refusal, ledger.BudgetExceeded):
-        return f"The {refusal.period} budget of the {refusal.scope} has no room for the test."
-    return "The ledger did not take the reservation, so nothing was sent. Try again."
-
-
-def _close_failed(
-    attempt_id: uuid.UUID, error: errors.UpstreamError, call: _Call, card: PriceCard, hold_nano: int, latency_ms: int
-) -> None:
-    if error.may_have_billed:
-        _settle(attempt_id, call, card, hold_nano, latency_ms, error.code)
-    else:
-        ledger.void_now(ledger.Void(attempt_id, error.code, latency_ms))
-
-
-def _settle(attempt_id: uuid.UUID, call: _Call, card: PriceCard, hold_nano: int, latency_ms: int, error_code: str = "") -> None:
-    """At the provider's own usage, else at a flagged estimate."""
-    usage, basis = call.usage, MEASURED
-    try:
-        cost_nano = money.cost_of(usage, card)
-    except money.UsageUnknown:
-        usage, cost_nano = money.estimate(call.body_bytes, call.output_bytes, call.events, card, hold_nano)
-        basis = ESTIMATED
-    ledger.settle_now(
-        ledger.Settlement(
-            attempt_id=attempt_id,
-            cost_nano=cost_nano,
-            usage=usage,
-            basis=basis,
-            upstream_id=call.upstream_id,
-            error_code=error_code,
-            latency_ms=latency_ms,
-        )
-    )
-
-
-def _chat(target: Target, rendered: UpstreamRequest, call: _Call) -> None:
-    response = ADAPTERS[target.provider.adapter].parse_chat(exchange(target.provider, rendered, CHAT_TIMEOUT_S))
-    call.usage, call.upstream_id = response.usage, response.id
-    call.output_bytes = sum(len(choice.text.encode()) for choice in response.choices)
-
-
-def _stream(target: Target, rendered: UpstreamRequest, call: _Call) -> None:
-    adapter = ADAPTERS[target.provider.adapter]
-    blocks, meaning = SseParser(), adapter.stream_parser()
-    with open_exchange(target.provider, rendered, CHAT_TIMEOUT_S) as (head, chunks):
-        if not 200 <= head.status < 300:
-            raise adapter.parse_error(HttpResponse(head.status, head.headers, b"".join(chunks), head.received_at_s))
-        try:
-            for event in _events(blocks, chunks):
-                delta = meaning.feed(event)
-                call.events += 1
-                call.output_bytes += len((delta.text + delta.reasoning).encode())
-                if delta.is_end:
-                    break
-        finally:
-            call.upstream_id = meaning.upstream_id
-            call.usage = meaning.usage if meaning.usage_is_final else TokenUsage()
-    if not meaning.is_complete:
-        raise errors.StreamTruncated("the stream ended without its finish marker")
-
-
-def _events(blocks: SseParser, chunks: Iterator[bytes]) -> Iterator[SseEvent]:
-    for chunk in chunks:
-        yield from blocks.feed(chunk)
-    yield from blocks.finish()
 
 
 def _ms_since(started: float) -> float:

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from aigateway import health, provider_tests, traffic
+from aigateway import conformance_views, health, provider_tests, traffic
 from aigateway.api import errors
 from preferences.urls import patterns as preferences_patterns
 from providers.urls import patterns as providers_patterns
@@ -19,6 +19,7 @@ _rest: list[URLPattern] = [
     *usage_patterns,
     *providers_patterns(traffic.by_deployment),
     *provider_tests.api_patterns,
+    *conformance_views.api_patterns,
 ]
 
 
@@ -43,6 +44,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/ai/", include(_rest)),
     path("api/", include((_aliases(), "aliases"))),
     path("", include(provider_tests.urlpatterns)),
+    path("", include(conformance_views.urlpatterns)),
     path("admin/", admin.site.urls),
 ]
 handler400 = errors.handler400

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from rest_framework.test import APIClient
 
-from aigateway import provider_tests
+from aigateway import metered_calls, provider_tests
 from providers import actions
 from providers.audit import SYSTEM
 from providers.models import Deployment, Price, Provider
@@ -85,7 +85,7 @@ def test_both_calls_are_on_the_ledger_to_the_last_digit_of_the_providers_bill(si
     provider_tests.test_provider(provider_at(simulator.base_url, "sim-small").pk, superuser)
     assert [entry.basis for entry in LedgerEntry.objects.all()] == ["measured", "measured"]
     assert sum(LedgerEntry.objects.values_list("cost_nano", flat=True)) == sum(line.cost_nano for line in simulator.bill())
-    assert {attempt.context for attempt in Attempt.objects.all()} == {provider_tests.CONTEXT}
+    assert {attempt.context for attempt in Attempt.objects.all()} == {metered_calls.CONTEXT}
     assert set(Attempt.objects.values_list("status", "user_id")) == {("settled", superuser.pk)}
 
 

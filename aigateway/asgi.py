@@ -14,10 +14,14 @@ django.setup()
 
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402 - needs the settings above
 
-from aigateway.edge import EdgeHandler, Receive, Scope, Send  # noqa: E402
+from aigateway.edge import EdgeHandler, Send, send_response  # noqa: E402
+from aigateway.errors import GatewayError  # noqa: E402
 from aigateway.inference import INFERENCE_PATHS  # noqa: E402
+from aigateway.receipt import Receive, Scope, receive_body, refusal, replayed  # noqa: E402
 from aigateway.runtime import DataPlane  # noqa: E402
 
+GC_THRESHOLD = 10_000
+"""Allocations between collections. Requests leave next to no cycles; Python's 700 costs a tenth of the processor time."""
 _log = structlog.get_logger("aigateway.asgi")
 
 
@@ -33,8 +37,18 @@ class Application:
             await self._lifespan(receive, send)
         elif scope["type"] == "http" and is_inference(scope["path"]) and self._edge is not None:
             await self._edge(scope, receive, send)
-        else:
-            await self._django(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._control_plane(scope, receive, send)
+
+    async def _control_plane(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stock Django would read a body of any size into a temporary file before it looks at it (B03)."""
+        try:
+            body = await receive_body(scope, receive)
+        except GatewayError as error:
+            await send_response(refusal(scope, error), send)
+            return
+        if body is not None:
+            await self._django(scope, replayed(body, receive), send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -43,6 +57,7 @@ class Application:
         self._edge = EdgeHandler(plane)
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the process: no collection needs to walk it again
+        gc.set_threshold(GC_THRESHOLD)
         _log.info("data_plane_started", version=plane.version)
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -52,7 +67,7 @@ class Application:
 
 
 def is_inference(path: str) -> bool:
-    return path in INFERENCE_PATHS or path.startswith("/v1/")
+    return path in INFERENCE_PATHS or path.startswith(("/v1/", "/v1beta/", "/api/v1/ai/v1/"))
 
 
 application = Application()

@@ -7,24 +7,22 @@ every request. This subclass of Django 5.2's handler drops these; ``tests/aigate
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from io import BytesIO
 from typing import Any
 
 import structlog
-from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, set_urlconf
 
-from aigateway.api.request_id import HEADER, RequestIdMiddleware, accepted_request_id
-from aigateway.errors import GatewayError, invalid_request
+from aigateway.api.request_id import RequestIdMiddleware
+from aigateway.errors import GatewayError
+from aigateway.receipt import Receive, Scope, receive_body, refusal
 from aigateway.runtime import DataPlane
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 EDGE_URLCONF = "aigateway.inference"
@@ -41,6 +39,12 @@ class EdgeRequest(ASGIRequest):
 
     plane: DataPlane
     request_id: str
+    path_parameters: Mapping[str, str]
+
+    @property
+    def headers_sent(self) -> dict[str, str]:
+        """Lower-case names as ASGI delivers them; of a repeated header the last one."""
+        return {name.decode("latin1"): value.decode("latin1") for name, value in self.scope["headers"]}
 
 
 class EdgeStream(StreamingHttpResponse):
@@ -74,20 +78,20 @@ class EdgeHandler(ASGIHandler):
         self._middleware_chain = convert_exception_to_response(RequestIdMiddleware(inner))
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
-        """Inference paths have no parameters, so each is resolved once."""
+        """A path without parameters is resolved once."""
         match = self._resolved.get(request.path_info)
         if match is None:
             match = super().resolve_request(request)
-            self._resolved[request.path_info] = match
+            if not match.kwargs:
+                self._resolved[request.path_info] = match
         request.resolver_match = match
         return match
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
         try:
-            async with asyncio.timeout(settings.BODY_RECEIPT_TIMEOUT_S):
-                body = await _read_body(scope, receive)
-        except (GatewayError, TimeoutError) as error:
-            await _send_response(_refusal(scope, error), send)
+            body = await receive_body(scope, receive)
+        except GatewayError as error:
+            await send_response(refusal(scope, error), send)
             return
         if body is None:
             return
@@ -114,7 +118,7 @@ class EdgeHandler(ASGIHandler):
         try:
             set_urlconf(EDGE_URLCONF)
             response = await self._middleware_chain(request)  # type: ignore[misc]
-            await _send_response(response, send)
+            await send_response(response, send)
         except asyncio.CancelledError:
             if not left:
                 raise
@@ -123,46 +127,7 @@ class EdgeHandler(ASGIHandler):
             watcher.cancel()
 
 
-def _refusal(scope: Scope, error: GatewayError | TimeoutError) -> HttpResponse:
-    """For requests that never became one: the body was too large, too slow or compressed."""
-    if isinstance(error, TimeoutError):
-        error = invalid_request(
-            f"The body did not arrive within {settings.BODY_RECEIPT_TIMEOUT_S:g} s.", code="request_timeout", status=408
-        )
-    sent = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin1")
-    request_id = accepted_request_id(sent)
-    headers = {"Connection": "close", HEADER: request_id, **error.http_headers()}
-    return HttpResponse(error.encoded(request_id), status=error.status, content_type="application/json", headers=headers)
-
-
-async def _read_body(scope: Scope, receive: Receive) -> bytes | None:
-    """The whole body, bounded as it arrives whatever ``Content-Length`` claims (B03); ``None`` when the client left."""
-    headers = dict(scope["headers"])
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise invalid_request("Compressed request bodies are not accepted.", code="unsupported_encoding", status=415)
-    declared = headers.get(b"content-length", b"")
-    if declared.isdigit() and len(declared) < 20 and int(declared) > settings.MAX_BODY_BYTES:
-        raise _too_large()
-    chunks: list[bytes] = []
-    received = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunk = message.get("body", b"")
-        received += len(chunk)
-        if received > settings.MAX_BODY_BYTES:
-            raise _too_large()
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _too_large() -> GatewayError:
-    return invalid_request(f"The body is larger than {settings.MAX_BODY_BYTES} bytes.", code="body_too_large", status=413)
-
-
-async def _send_response(response: HttpResponseBase, send: Send) -> None:
+async def send_response(response: HttpResponseBase, send: Send) -> None:
     """Does not call ``response.close``: it signals the end of the request to the ORM's connections, and there are none."""
     headers = [(name.encode("ascii"), value.encode("latin1")) for name, value in response.items()]
     if isinstance(response, EdgeStream):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -22,26 +22,29 @@ from aigateway.dialects.base import Call, Explanation
 from aigateway.runtime import DataPlane
 from preferences.resolve import preferred_models
 from providers.upstream import dispatch, routing
-from providers.upstream.dispatch import AttemptOutcome, AttemptRecord, Billing, ChatAnswer, StreamAnswer
+from providers.upstream.dispatch import AttemptOutcome, AttemptRecord, Billing, StreamAnswer, WholeAnswer, preset_bytes
 from providers.upstream.errors import RoutingError
 from providers.upstream.transport import Deadline
 from providers.upstream.types import (
     Capability,
-    ChatRequest,
-    ChatResponse,
-    ImagePart,
+    CountTokensRequest,
+    InferenceRequest,
+    InferenceResponse,
     Plan,
     PriceCard,
     Snapshot,
     StreamEvent,
     Target,
     TokenUsage,
+    Wire,
     Wishes,
 )
 from usage import money
 from usage.ledger_types import ESTIMATED, MEASURED, ReserveOrder, Settlement, StaleConfiguration, Void
 
 STALE_RETRIES_MAX = 5
+FREE = PriceCard(id=0, input_nano_per_mtok=0, output_nano_per_mtok=0)
+"""What counting tokens costs wherever it is offered."""
 _log = structlog.get_logger("aigateway.gateway")
 _dice = random.Random()  # noqa: S311 - seeded from the system; attempt ids must be unique, not secret
 T = TypeVar("T")
@@ -60,20 +63,22 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    response: ChatResponse
+    response: InferenceResponse
     explanation: Explanation
 
 
 @dataclass(slots=True)
 class Stream:
-    """An answer under way. ``explain`` is complete once ``events`` is exhausted."""
+    """An answer under way. ``next_batch`` waits for events, none after the end; then ``explain`` is complete."""
 
     target: Target
     attempts: tuple[AttemptRecord, ...]
     plan: Plan
-    events: AsyncIterator[StreamEvent]
+    next_batch: Callable[[], Awaitable[list[StreamEvent]]]
     explain: Callable[[], Explanation]
     aclose: Callable[[], Awaitable[None]]
+    wire: Wire
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -94,14 +99,15 @@ class Meter:
         """Reserves the worst case of ``target`` on every budget; raises what ``Ledger.reserve`` raises."""
         request = self.call.request
         assert target.price is not None, "routing leaves unpriced targets out"
+        price = FREE if isinstance(request, CountTokensRequest) else target.price
         hold_nano = money.worst_case(
-            request.body_bytes,
+            request.body_bytes + preset_bytes(target.provider),
             target.output_cap_tokens(request.max_output_tokens),
             request.choices,
-            target.price,
-            images=sum(isinstance(part, ImagePart) and part.url is not None for message in request.messages for part in message.parts),
+            price,
+            images=request.images_by_address,
         )
-        ticket = Ticket(uuid.UUID(int=_dice.getrandbits(128), version=4), target, target.price, hold_nano)
+        ticket = Ticket(uuid.UUID(int=_dice.getrandbits(128), version=4), target, price, hold_nano)
         await self.plane.ledger.reserve(
             ReserveOrder(
                 attempt_id=ticket.attempt_id,
@@ -146,7 +152,7 @@ class Meter:
         )
 
 
-def _priced(ticket: Ticket, outcome: AttemptOutcome, request: ChatRequest) -> tuple[TokenUsage, int, str]:
+def _priced(ticket: Ticket, outcome: AttemptOutcome, request: InferenceRequest) -> tuple[TokenUsage, int, str]:
     if outcome.billing is Billing.MEASURED:
         try:
             return outcome.usage, money.cost_of(outcome.usage, ticket.price), MEASURED
@@ -155,7 +161,8 @@ def _priced(ticket: Ticket, outcome: AttemptOutcome, request: ChatRequest) -> tu
     if not request.stream or Capability.REASONING in ticket.target.capabilities:
         # What was generated unseen, a lost answer or hidden reasoning, has no other bound than what was reserved.
         return outcome.usage, ticket.hold_nano, ESTIMATED
-    usage, cost_nano = money.estimate(request.body_bytes, outcome.delivered_output_bytes, outcome.events, ticket.price, ticket.hold_nano)
+    input_bytes = request.body_bytes + preset_bytes(ticket.target.provider)
+    usage, cost_nano = money.estimate(input_bytes, outcome.delivered_output_bytes, outcome.events, ticket.price, ticket.hold_nano)
     return usage, cost_nano, ESTIMATED
 
 
@@ -164,13 +171,13 @@ def _headers(request_id: str) -> dict[str, str]:
     return {"X-Client-Request-Id": request_id}
 
 
-async def chat(plane: DataPlane, call: Call, caller: Caller, request_id: str, config_version: int, again: Reauthenticate) -> Answer:
+async def answer(plane: DataPlane, call: Call, caller: Caller, request_id: str, config_version: int, again: Reauthenticate) -> Answer:
     """Answers one request. ``config_version`` is what ``caller`` is at least as new as; ``again`` authenticates anew
     after the configuration moved. Raises errors of ``aigateway.errors``."""
 
     async def attempt(meter: Meter, plan: Plan, deadline: Deadline) -> Answer:
-        answer: ChatAnswer = await dispatch.chat(plan, call.request, plane.upstreams, meter, deadline, _headers(request_id))
-        return Answer(answer.response, _explain(meter, plan, answer.target, answer.attempts))
+        whole = await dispatch.answer(plan, call.request, plane.upstreams, meter, deadline, _headers(request_id))
+        return Answer(whole.response, _explain(meter, plan, whole))
 
     return await _on_fresh_configuration(plane, call, caller, request_id, config_version, again, attempt)
 
@@ -179,14 +186,16 @@ async def stream(plane: DataPlane, call: Call, caller: Caller, request_id: str, 
     """Starts one stream and returns at its first content, so that every fail-over happens before the client sees a byte."""
 
     async def attempt(meter: Meter, plan: Plan, deadline: Deadline) -> Stream:
-        answer: StreamAnswer = await dispatch.stream(plan, call.request, plane.upstreams, meter, deadline, _headers(request_id))
+        answer = await dispatch.stream(plan, call.chat, plane.upstreams, meter, deadline, _headers(request_id))
         return Stream(
             target=answer.target,
             attempts=answer.attempts,
             plan=plan,
-            events=answer.events,
-            explain=lambda: _explain(meter, plan, answer.target, answer.attempts),
+            next_batch=answer.next_batch,
+            explain=lambda: _explain(meter, plan, answer),
             aclose=answer.aclose,
+            wire=answer.wire,
+            degraded=answer.degraded,
         )
 
     return await _on_fresh_configuration(plane, call, caller, request_id, config_version, again, attempt)
@@ -206,7 +215,7 @@ async def _on_fresh_configuration(
     meter = Meter(plane, call, caller, request_id, config_version)
     for _ in range(STALE_RETRIES_MAX):
         try:
-            plan = _plan(plane.snapshot, call, meter.caller, plane)
+            plan = await plane.entitlements.only_entitled(_plan(plane.snapshot, call, meter.caller, plane), meter.caller)
         except (RoutingError, errors.GatewayError):
             if not await _caught_up(plane, meter.config_version):
                 raise
@@ -262,14 +271,15 @@ def log_answer(explanation: Explanation, *, stream: bool) -> None:
     )
 
 
-def _explain(meter: Meter, plan: Plan, target: Target, attempts: tuple[AttemptRecord, ...]) -> Explanation:
+def _explain(meter: Meter, plan: Plan, answered: WholeAnswer | StreamAnswer) -> Explanation:
     return Explanation(
         request_id=meter.request_id,
-        target=target,
+        target=answered.target,
         plan=plan,
-        attempts=attempts,
+        attempts=answered.attempts,
         cost_nano=meter.cost_nano,
         cost_measured=meter.measured,
         usage=meter.usage,
         context=meter.call.context,
+        degraded=answered.degraded,
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
 from typing import Any
 
-import msgspec
 import structlog
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -14,35 +15,53 @@ from django.urls import path
 from aigateway import errors, gateway
 from aigateway.api.request_id import META_KEY, new_request_id
 from aigateway.callers import Caller
-from aigateway.dialects.base import Call, Dialect, StreamRenderer, checked_context
+from aigateway.dialects.anthropic_messages import AnthropicCountTokens, AnthropicMessages
+from aigateway.dialects.base import Call, Dialect, Explanation, Sent, StreamRenderer, checked_context
+from aigateway.dialects.gemini import GeminiArrayStream, GeminiBatchEmbed, GeminiCountTokens, GeminiEmbed, GeminiGenerate, GeminiStream
+from aigateway.dialects.gemini_listing import gemini_listing, gemini_model
+from aigateway.dialects.model_listings import (
+    anthropic_listing,
+    anthropic_model,
+    find_model,
+    listed_models,
+    openai_listing,
+    openai_model,
+)
 from aigateway.dialects.native import Native
 from aigateway.dialects.openai_chat import OpenAIChat
+from aigateway.dialects.openai_embeddings import OpenAIEmbeddings
 from aigateway.edge import EdgeRequest, EdgeStream
 from aigateway.errors import GatewayError
 from providers.fields import dollars
-from providers.upstream.routing import names_for
-from providers.upstream.types import Plan, Target
 
 _log = structlog.get_logger("aigateway.inference")
 _JSON = "application/json"
+STATUS_HOLD_S = 10.0
+"""How long the status line of a stream waits for the first content."""
+KEEP_ALIVE_S = 10.0
+"""A comment (WHATWG HTML, server-sent events): every client of every format skips it."""
 View = Callable[[EdgeRequest], Awaitable[HttpResponseBase]]
 DjangoView = Callable[..., Any]
+_OPENAI_CHAT = OpenAIChat()
+_MESSAGES = AnthropicMessages()
+_GEMINI = GeminiGenerate()
 
 
-def _answering(method: str, view: View) -> DjangoView:
-    """Admission and the one border where errors become answers."""
+def _answering(method: str, view: View, dialect: Dialect) -> DjangoView:
+    """Admission and the one border where errors become answers, in the words of the client's format."""
 
-    async def answer(request: EdgeRequest, **_: Any) -> HttpResponseBase:
+    async def answer(request: EdgeRequest, **path: str) -> HttpResponseBase:
         plane = request.plane
+        request.path_parameters = path
         if request.method != method:
-            return _refused(_wrong_method(method), request.request_id)
+            return _refused(_wrong_method(method), request.request_id, dialect)
         if plane.in_flight >= plane.in_flight_max:
-            return _refused(errors.overloaded(), request.request_id)
+            return _refused(errors.overloaded(), request.request_id, dialect)
         plane.in_flight += 1
         try:
             return await view(request)
         except Exception as error:  # noqa: BLE001 - outermost edge: unlisted errors are logged and answered without details
-            return _refused(_listed(error), request.request_id)
+            return _refused(_listed(error), request.request_id, dialect)
         finally:
             plane.in_flight -= 1
 
@@ -64,27 +83,29 @@ def _wrong_method(allowed: str) -> GatewayError:
     return error
 
 
-def _refused(error: GatewayError, request_id: str) -> HttpResponse:
-    return HttpResponse(error.encoded(request_id), status=error.status, content_type=_JSON, headers=error.http_headers())
+def _refused(error: GatewayError, request_id: str, dialect: Dialect) -> HttpResponse:
+    headers = {**error.http_headers(), **dialect.headers(request_id)}
+    return HttpResponse(dialect.render_error(error, request_id), status=error.status, content_type=_JSON, headers=headers)
 
 
 async def _authenticate(request: EdgeRequest) -> Caller:
-    return await request.plane.callers.authenticate(request.META.get("HTTP_AUTHORIZATION", ""), request.META.get("HTTP_X_API_KEY", ""))
+    meta = request.META
+    key_header = meta.get("HTTP_X_API_KEY") or meta.get("HTTP_X_GOOG_API_KEY") or meta.get("HTTP_API_KEY") or ""
+    return await request.plane.callers.authenticate(meta.get("HTTP_AUTHORIZATION", ""), key_header)
 
 
-def _chat_view(dialect: Dialect) -> View:
+def _inference_view(dialect: Dialect) -> View:
     async def view(request: EdgeRequest) -> HttpResponseBase:
         version_before_caller = request.plane.version
         caller = await _authenticate(request)
-        call = dialect.parse(request.body, _context(request))
+        call = dialect.parse(request.body, _context(request), Sent(request.headers_sent, request.path_parameters))
         ledger_id = _ledger_request_id(request)
         arguments = (request.plane, call, caller, ledger_id, version_before_caller, lambda: _authenticate(request))
         if call.request.stream:
-            return _stream_response(dialect, call, await gateway.stream(*arguments), request, ledger_id)
-        answer = await gateway.chat(*arguments)
+            return await _stream_response(dialect, call, gateway.stream(*arguments), request, ledger_id)
+        answer = await gateway.answer(*arguments)
         gateway.log_answer(answer.explanation, stream=False)
-        headers = _headers(answer.explanation.target, answer.explanation.plan, len(answer.explanation.attempts))
-        headers["X-Gateway-Request-ID"] = ledger_id
+        headers = _headers(dialect, answer.explanation, ledger_id)
         headers["X-Gateway-Cost-USD"] = str(dollars(answer.explanation.cost_nano))
         return HttpResponse(dialect.render(answer.response, answer.explanation), content_type=_JSON, headers=headers)
 
@@ -101,84 +122,208 @@ def _context(request: EdgeRequest) -> str | None:
     return None if context is None else checked_context(context, "X-Gateway-Context")
 
 
-def _headers(target: Target, plan: Plan, attempts: int) -> dict[str, str]:
-    return {
-        "X-Gateway-Provider": target.provider.slug,
-        "X-Gateway-Model": _header_text(target.name),
-        "X-Gateway-Attempts": str(attempts),
+def _headers(dialect: Dialect, answered: Explanation | gateway.Stream, ledger_id: str) -> dict[str, str]:
+    headers = {
+        **dialect.headers(ledger_id),
+        "X-Gateway-Provider": answered.target.provider.slug,
+        "X-Gateway-Model": _header_text(answered.target.name),
+        "X-Gateway-Attempts": str(len(answered.attempts)),
         "X-Gateway-Cached": "false",
-        "X-Gateway-Policy": plan.policy.value,
-        "X-Gateway-Why": _header_text(plan.why),
+        "X-Gateway-Policy": answered.plan.policy.value,
+        "X-Gateway-Why": _header_text(answered.plan.why),
+        "X-Gateway-Request-ID": ledger_id,
         "Cache-Control": "private, no-store",
     }
+    if answered.degraded:
+        headers["X-Gateway-Degraded"] = _header_text(", ".join(answered.degraded))
+    return headers
 
 
 def _header_text(text: str) -> str:
     return text.encode("ascii", "replace").decode("ascii").replace("\r", " ").replace("\n", " ")[:300]
 
 
-def _stream_response(dialect: Dialect, call: Call, stream: gateway.Stream, request: EdgeRequest, ledger_id: str) -> EdgeStream:
-    renderer = dialect.stream_renderer(call, stream.target)
-    return EdgeStream(
-        _rendered(renderer, stream, request),
-        stream.aclose,
-        content_type="text/event-stream",
-        headers={
-            **_headers(stream.target, stream.plan, len(stream.attempts)),
-            "X-Gateway-Request-ID": ledger_id,
-            "X-Accel-Buffering": "no",
-        },
-    )
+async def _stream_response(
+    dialect: Dialect, call: Call, opening: Coroutine[Any, Any, gateway.Stream], request: EdgeRequest, ledger_id: str
+) -> EdgeStream:
+    """The status line waits for the first content, so that a failure has its own status (U12), but not for ever (U05)."""
+    opened = asyncio.get_running_loop().create_task(opening)
+    try:
+        await asyncio.wait({opened}, timeout=STATUS_HOLD_S)
+    except asyncio.CancelledError:
+        await _give_up(opened)
+        raise
+    if opened.done():
+        stream = opened.result()
+        renderer = dialect.stream_renderer(call, stream.target, stream.wire)
+        return _streamed(dialect, request, _rendered(renderer, stream, request), stream.aclose, _headers(dialect, stream, ledger_id))
+    headers = {**dialect.headers(ledger_id), "X-Gateway-Request-ID": ledger_id, "Cache-Control": "private, no-store"}
+    return _streamed(dialect, request, _kept_alive(dialect, call, opened, request), lambda: _give_up(opened), headers)
+
+
+def _streamed(
+    dialect: Dialect,
+    request: EdgeRequest,
+    chunks: AsyncGenerator[bytes, None],
+    close: Callable[[], Awaitable[None]],
+    headers: dict[str, str],
+) -> EdgeStream:
+    """Counts as in flight until it is released."""
+    request.plane.in_flight += 1
+
+    async def release() -> None:
+        request.plane.in_flight -= 1
+        await close()
+
+    return EdgeStream(chunks, release, content_type=dialect.stream_content_type, headers={**headers, "X-Accel-Buffering": "no"})
+
+
+async def _kept_alive(
+    dialect: Dialect, call: Call, opened: asyncio.Task[gateway.Stream], request: EdgeRequest
+) -> AsyncGenerator[bytes, None]:
+    """Comments until the first content; fail-over goes on behind them. A failure can only be an event now."""
+    while not opened.done():
+        yield dialect.keep_alive
+        await asyncio.wait({opened}, timeout=KEEP_ALIVE_S)
+    try:
+        stream = opened.result()
+    except Exception as error:  # noqa: BLE001 - outermost edge of a stream: the status line is long gone
+        yield dialect.render_stream_error(_listed(error), request.request_id)
+        return
+    renderer = dialect.stream_renderer(call, stream.target, stream.wire)
+    async with aclosing(_rendered(renderer, stream, request)) as chunks:
+        async for chunk in chunks:
+            yield chunk
+
+
+async def _give_up(opened: asyncio.Task[gateway.Stream]) -> None:
+    """The client left. What was opened is closed and settled; what is being opened is cancelled."""
+    opened.cancel()
+    await asyncio.wait({opened})
+    if not opened.cancelled() and opened.exception() is None:
+        await opened.result().aclose()
 
 
 async def _rendered(renderer: StreamRenderer, stream: gateway.Stream, request: EdgeRequest) -> AsyncGenerator[bytes, None]:
     """The client's bytes. A broken upstream ends in an explicit error and never in an invented finish (U09)."""
-    plane = request.plane
-    plane.in_flight += 1
     try:
-        async for event in stream.events:
-            if chunk := renderer.event(event):
+        while batch := await stream.next_batch():
+            chunk = renderer.event(batch[0]) if len(batch) == 1 else b"".join(map(renderer.event, batch))
+            if chunk:
                 yield chunk
         if last := renderer.end(stream.explain):
             yield last
         gateway.log_answer(stream.explain(), stream=True)
     except Exception as error:  # noqa: BLE001 - outermost edge of a stream: the status line is long gone
         yield renderer.error(_listed(error), request.request_id)
-    finally:
-        plane.in_flight -= 1
 
 
 async def _models(request: EdgeRequest) -> HttpResponse:
-    """R105: what this caller may ask for, in OpenAI's listing."""
+    """R105: what this caller may ask for."""
     caller = await _authenticate(request)
-    listing = [
-        {"id": name, "object": "model", "created": 0, "owned_by": owner}
-        for name, owner in names_for(request.plane.snapshot, caller.allowed_models)
-    ]
-    return HttpResponse(msgspec.json.encode({"object": "list", "data": listing}), content_type=_JSON)
+    models = listed_models(request.plane.snapshot, caller.allowed_models)
+    body = anthropic_listing(models, request.GET.dict()) if _speaks_anthropic(request) else openai_listing(models)
+    return HttpResponse(body, content_type=_JSON)
+
+
+async def _model(request: EdgeRequest) -> HttpResponse:
+    """One of them; its name may contain slashes."""
+    caller = await _authenticate(request)
+    model = find_model(request.plane.snapshot, caller.allowed_models, request.path_parameters["model"])
+    return HttpResponse(anthropic_model(model) if _speaks_anthropic(request) else openai_model(model), content_type=_JSON)
+
+
+async def _gemini_models(request: EdgeRequest) -> HttpResponse:
+    caller = await _authenticate(request)
+    return HttpResponse(gemini_listing(request.plane.snapshot, caller.allowed_models, request.GET.dict()), content_type=_JSON)
+
+
+async def _gemini_model(request: EdgeRequest) -> HttpResponse:
+    caller = await _authenticate(request)
+    body = gemini_model(request.plane.snapshot, caller.allowed_models, request.path_parameters["model"])
+    return HttpResponse(body, content_type=_JSON)
+
+
+def _speaks_anthropic(request: HttpRequest) -> bool:
+    """Anthropic's clients send this header with every request, nobody else does."""
+    return "HTTP_ANTHROPIC_VERSION" in request.META
+
+
+def _speaks_gemini(request: EdgeRequest) -> bool:
+    """Google's clients send their key in a header of its own."""
+    return "HTTP_X_GOOG_API_KEY" in request.META or "HTTP_X_GOOG_API_CLIENT" in request.META
+
+
+def _listing(view: View, gemini_view: View) -> DjangoView:
+    """The same path in the words of every client."""
+    openai, anthropic = _answering("GET", view, _OPENAI_CHAT), _answering("GET", view, _MESSAGES)
+    gemini = _answering("GET", gemini_view, _GEMINI)
+
+    async def answer(request: EdgeRequest, **path: str) -> HttpResponseBase:
+        chosen = anthropic if _speaks_anthropic(request) else gemini if _speaks_gemini(request) else openai
+        response: HttpResponseBase = await chosen(request, **path)
+        return response
+
+    return answer
 
 
 def _not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001 - Django's signature
     error = errors.invalid_request("There is no such path.", code="not_found", status=404)
-    return _refused(error, getattr(request, "request_id", ""))
+    return _refused(error, getattr(request, "request_id", ""), _MESSAGES if _speaks_anthropic(request) else _OPENAI_CHAT)
 
 
 def _failed(request: HttpRequest) -> HttpResponse:
-    return _refused(errors.unexpected(), getattr(request, "request_id", ""))
+    return _refused(errors.unexpected(), getattr(request, "request_id", ""), _OPENAI_CHAT)
 
 
-_chat = _answering("POST", _chat_view(OpenAIChat()))
-_generate = _answering("POST", _chat_view(Native()))
-_list_models = _answering("GET", _models)
+async def _gemini_stream(request: EdgeRequest, **path: str) -> HttpResponseBase:
+    """Google sends events to those who ask for them and one JSON array to all others."""
+    view = _gemini_events if request.GET.get("alt") == "sse" else _gemini_array
+    response: HttpResponseBase = await view(request, **path)
+    return response
+
+
+def _post(dialect: Dialect) -> DjangoView:
+    return _answering("POST", _inference_view(dialect), dialect)
+
+
+_chat = _post(_OPENAI_CHAT)
+_generate = _post(Native())
+_embeddings = _post(OpenAIEmbeddings())
+_messages = _post(_MESSAGES)
+_count_tokens = _post(AnthropicCountTokens())
+_gemini_events = _post(GeminiStream())
+_gemini_array = _post(GeminiArrayStream())
+_gemini_methods: dict[str, DjangoView] = {
+    "generateContent": _post(_GEMINI),
+    "streamGenerateContent": _gemini_stream,
+    "countTokens": _post(GeminiCountTokens()),
+    "embedContent": _post(GeminiEmbed()),
+    "batchEmbedContents": _post(GeminiBatchEmbed()),
+}
+_list_models = _listing(_models, _gemini_models)
+_get_model = _listing(_model, _gemini_model)
 
 urlpatterns = [
+    # Google's clients choose between the two versions themselves.
+    *(path(f"{version}/models/<path:model>:{name}", view) for version in ("v1beta", "v1") for name, view in _gemini_methods.items()),
+    path("v1beta/models", _answering("GET", _gemini_models, _GEMINI)),
+    path("v1beta/models/<path:model>", _answering("GET", _gemini_model, _GEMINI)),
     path("v1/chat/completions", _chat),
     path("api/v1/ai/v1/chat/completions", _chat),
     path("api/v1/ai/chat/completions", _chat),
     path("api/v1/ai/generate", _generate),
     path("api/ai/generate", _generate),
+    path("v1/embeddings", _embeddings),
+    path("api/v1/ai/v1/embeddings", _embeddings),
+    path("v1/messages", _messages),
+    path("api/v1/ai/v1/messages", _messages),
+    path("v1/messages/count_tokens", _count_tokens),
+    path("api/v1/ai/v1/messages/count_tokens", _count_tokens),
     path("v1/models", _list_models),
     path("api/v1/ai/v1/models", _list_models),
+    path("v1/models/<path:model>", _get_model),
+    path("api/v1/ai/v1/models/<path:model>", _get_model),
 ]
 handler404 = _not_found
 handler500 = _failed

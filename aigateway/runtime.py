@@ -12,7 +12,9 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.utils import timezone
 
+from aigateway import subscription_endpoint
 from aigateway.callers import CallerDirectory
+from aigateway.entitlements import Entitlements
 from providers.addresses import own_addresses
 from providers.registry import EVERYTHING, SnapshotHolder, changes_since
 from providers.upstream.breaker import Breakers
@@ -48,6 +50,7 @@ class DataPlane:
         self.in_flight_max = settings.MAX_IN_FLIGHT
         self.breakers = Breakers(lambda: self.snapshot.routing)
         self.transport = Transport(self._egress_policy)
+        self.entitlements = Entitlements(subscription_endpoint.fetcher(self.transport))
         self.upstreams = Upstreams(self.transport, self.breakers, lambda: self.snapshot.routing)
 
     @property
@@ -58,7 +61,8 @@ class DataPlane:
         """Private destinations are those of the current provider rows, no others."""
         if self._egress[0] is not self.snapshot:
             providers = {target.provider.id: target.provider for target in self.snapshot.targets.values()}
-            self._egress = (self.snapshot, EgressPolicy.for_providers(providers.values(), own_addresses()))
+            dialled = [*providers.values(), *subscription_endpoint.specs()]
+            self._egress = (self.snapshot, EgressPolicy.for_providers(dialled, own_addresses()))
         return self._egress[1]
 
     async def start(self) -> None:

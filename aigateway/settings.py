@@ -34,6 +34,11 @@ MAX_IN_FLIGHT = env.integer("AIGATEWAY_MAX_IN_FLIGHT", 1000, minimum=1)
 DRAIN_S = env.integer("AIGATEWAY_DRAIN_S", 60, minimum=0)
 WEB_PROCESSES = env.integer("AIGATEWAY_WEB_PROCESSES", 1, minimum=1)
 
+# Who has subscribed to what, told by a payment service (signed webhook) or asked of an endpoint of one's own.
+SUBSCRIPTION_WEBHOOK_SECRET = os.environ.get("SUBSCRIPTION_WEBHOOK_SECRET", "")  # Stripe shows it as whsec_...
+SUBSCRIPTION_ENDPOINT_URL = os.environ.get("SUBSCRIPTION_ENDPOINT_URL", "")
+SUBSCRIPTION_ENDPOINT_TOKEN = os.environ.get("SUBSCRIPTION_ENDPOINT_TOKEN", "")
+
 INSTALLED_APPS = [
     "aigateway.apps.AIGatewayConfig",
     "providers",

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 
+import django
 import uvicorn
 from django.conf import settings
 
@@ -36,9 +37,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 def serve(listener: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT, then lets running requests finish within the drain time."""
+    django.setup()  # the protocol is imported before the application
     config = uvicorn.Config(
         "aigateway.asgi:application",
-        http="httptools",
+        http="aigateway.protocol:BoundedHttpProtocol",
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         lifespan="on",
         log_config=None,

@@ -75,10 +75,38 @@ _GENERATED = {
             },
         },
         "cached": {"type": "boolean"},
+        "degraded": {"type": "array", "items": _TEXT, "description": "Fields left out because the model has no use for them."},
         "attempts": {"type": "array", "items": _OBJECT},
         "why": _OBJECT,
     },
 }
+_MESSAGES: dict[str, Any] = {
+    "type": "object",
+    "required": ["model", "messages", "max_tokens"],
+    "properties": {
+        "model": _TEXT,
+        "max_tokens": {"type": "integer", "minimum": 0},
+        "messages": {"type": "array", "items": _OBJECT, "minItems": 1},
+        "system": {"oneOf": [_TEXT, {"type": "array", "items": _OBJECT}]},
+        "temperature": {"type": "number", "minimum": 0, "maximum": 1},
+        "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+        "stop_sequences": {"type": "array", "items": _TEXT},
+        "tools": {"type": "array", "items": _OBJECT},
+        "tool_choice": _OBJECT,
+        "thinking": _OBJECT,
+        "output_config": _OBJECT,
+        "stream": {"type": "boolean", "default": False},
+    },
+    "example": {"model": "auto", "max_tokens": 200, "messages": [{"role": "user", "content": "Hello"}]},
+}
+_COUNTED: dict[str, Any] = {
+    **_MESSAGES,
+    "required": ["model", "messages"],
+    "properties": {name: shape for name, shape in _MESSAGES["properties"].items() if name in ("model", "messages", "system", "tools")},
+    "example": {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]},
+}
+_COUNT = {"type": "object", "properties": {"input_tokens": {"type": "integer"}}}
+_MODEL_NAME = {"name": "model", "in": "path", "required": True, "schema": _TEXT, "description": "May contain slashes."}
 _STREAM = {"text/event-stream": {"schema": _TEXT}}
 _STATUSES = {
     "400": "The request is wrong; `param` names the field.",
@@ -104,7 +132,12 @@ def add_inference(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     result["paths"] |= {
         "/api/v1/ai/generate": {"post": _operation("generate", "Generate", _GENERATE, _GENERATED)},
         "/v1/chat/completions": {"post": _operation("chat_completions", "OpenAI chat completions", _CHAT, _OBJECT)},
-        "/v1/models": {"get": _operation("models_openai", "Models you may use, in OpenAI's listing", None, _OBJECT)},
+        "/v1/messages": {"post": _operation("messages", "Anthropic messages", _MESSAGES, _OBJECT)},
+        "/v1/messages/count_tokens": {"post": _operation("count_tokens", "Count the input tokens of a message", _COUNTED, _COUNT)},
+        "/v1/models": {"get": _operation("models_openai", "Models you may use, in OpenAI's or Anthropic's listing", None, _OBJECT)},
+        "/v1/models/{model}": {
+            "get": {**_operation("model_openai", "One model you may use", None, _OBJECT), "parameters": [_MODEL_NAME]},
+        },
     }
     return result
 

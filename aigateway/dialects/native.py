@@ -7,12 +7,33 @@ from typing import Any, Literal
 
 import msgspec
 
-from aigateway.dialects.base import DEFAULT_CONTEXT, Call, Explanation, checked_context, decode, refuse_unknown
-from aigateway.dialects.openai_chat import OpenAIChat, check_number
+from aigateway.dialects.base import (
+    DEFAULT_CONTEXT,
+    NOTHING_SENT,
+    Call,
+    Dialect,
+    Explanation,
+    Sent,
+    check_number,
+    checked_context,
+    decode,
+    refuse_unknown,
+)
+from aigateway.dialects.openai_chat import OpenAIChat
 from aigateway.dialects.openai_chat_shapes import ResponseFormatIn, ToolIn
 from aigateway.errors import GatewayError, explain_attempt, invalid_request
 from providers.fields import dollars
-from providers.upstream.types import ChatChoice, ChatResponse, FinishReason, Policy, StreamEvent, Target, TokenUsage, Wire
+from providers.upstream.types import (
+    ChatChoice,
+    ChatResponse,
+    FinishReason,
+    InferenceResponse,
+    Policy,
+    StreamEvent,
+    Target,
+    TokenUsage,
+    Wire,
+)
 
 
 class GenerateIn(msgspec.Struct):
@@ -41,12 +62,12 @@ _KNOWN = frozenset(GenerateIn.__struct_fields__)
 _SHARED = ("temperature", "top_p", "stop", "seed", "tools", "tool_choice", "response_format")
 
 
-class Native:
+class Native(Dialect):
     """The dialect of ``generate``: a prompt or messages in, text with its provenance and cost out."""
 
     wire = Wire.NATIVE
 
-    def parse(self, body: bytes, context: str | None) -> Call:
+    def parse(self, body: bytes, context: str | None, sent: Sent = NOTHING_SENT) -> Call:
         """Raises ``GatewayError`` (400) naming the field."""
         typed, decoded = decode(body, GenerateIn)
         refuse_unknown(decoded, _KNOWN)
@@ -62,7 +83,8 @@ class Native:
             allow_fallback=typed.allow_fallback,
         )
 
-    def render(self, response: ChatResponse, explain: Explanation) -> bytes:
+    def render(self, response: InferenceResponse, explain: Explanation) -> bytes:
+        assert isinstance(response, ChatResponse)
         first = response.choices[0] if response.choices else ChatChoice(0, "", None)
         return msgspec.json.encode(
             {
@@ -74,7 +96,7 @@ class Native:
             }
         )
 
-    def stream_renderer(self, call: Call, target: Target) -> NativeStream:  # noqa: ARG002 - part of the Dialect contract
+    def stream_renderer(self, call: Call, target: Target, wire: Wire) -> NativeStream:
         return NativeStream()
 
 
@@ -118,6 +140,7 @@ def explanation_out(explain: Explanation) -> dict[str, Any]:
         "usage": usage_out(explain.usage),
         "cost": {"amount": dollars(explain.cost_nano), "currency": "USD", "basis": "measured" if explain.cost_measured else "estimated"},
         "cached": False,
+        "degraded": list(explain.degraded),
         "attempts": [explain_attempt(record) for record in explain.attempts],
         "why": {
             "policy": explain.plan.policy,

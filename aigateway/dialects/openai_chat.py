@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from aigateway.dialects.base import DEFAULT_CONTEXT, Call, Explanation, decode, now_s, refuse_unknown
-from aigateway.dialects.openai_chat_shapes import ChatIn, MessageIn, NamedChoiceIn, PartIn, ResponseFormatIn, ToolIn
-from aigateway.errors import GatewayError, invalid_request
+from aigateway.dialects.base import (
+    DEFAULT_CONTEXT,
+    NOTHING_SENT,
+    Call,
+    Dialect,
+    Explanation,
+    Sent,
+    StreamRenderer,
+    check_number,
+    decode,
+    now_s,
+    refuse_unknown,
+    thought_signature,
+)
+from aigateway.dialects.openai_chat_answer import choice_out, usage_out
+from aigateway.dialects.openai_chat_extras import EXTENSIONS, HINTS, Extras
+from aigateway.dialects.openai_chat_mistral import MISTRAL_CLIENT, MistralChatStream
+from aigateway.dialects.openai_chat_shapes import (
+    ChatIn,
+    ImageUrlIn,
+    MessageIn,
+    NamedChoiceIn,
+    PartIn,
+    ResponseFormatIn,
+    ThinkingBlockIn,
+    ToolCallIn,
+    ToolIn,
+)
+from aigateway.dialects.openai_chat_stream import OpenAIChatStream
+from aigateway.errors import invalid_request
 from providers.upstream.types import (
-    ChatChoice,
-    ChatDelta,
     ChatRequest,
     ChatResponse,
     ImagePart,
+    InferenceResponse,
     Message,
     Part,
+    ReasoningPart,
     ResponseFormat,
     Role,
     SourceBody,
-    StreamEvent,
     Target,
     TextPart,
-    TokenUsage,
     ToolCall,
     ToolChoice,
     ToolChoiceMode,
@@ -33,76 +58,27 @@ from providers.upstream.types import (
 )
 
 _CANONICAL = frozenset(ChatIn.__struct_fields__)
-# Labels for the provider's own books: another provider cannot use them, and the answer does not depend on them.
-_LABELS = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"})
-# Fields of OpenAI and of the common compatible servers (vLLM, llama.cpp, OpenRouter) that change the answer.
-_EXTENSIONS = frozenset(
-    [
-        "frequency_penalty",
-        "presence_penalty",
-        "logit_bias",
-        "logprobs",
-        "top_logprobs",
-        "modalities",
-        "audio",
-        "prediction",
-        "verbosity",
-        "web_search_options",
-        "functions",
-        "function_call",
-        "top_k",
-        "min_p",
-        "top_a",
-        "repetition_penalty",
-        "length_penalty",
-        "min_tokens",
-        "stop_token_ids",
-        "ignore_eos",
-        "guided_json",
-        "guided_regex",
-        "guided_choice",
-        "guided_grammar",
-        "structured_outputs",
-        "chat_template_kwargs",
-        "enable_thinking",
-        "thinking",
-        "reasoning",
-        "reasoning_format",
-        "reasoning_split",
-        "grammar",
-        "json_schema",
-        "cache_prompt",
-        "id_slot",
-        "mirostat",
-        "typical_p",
-        "random_seed",
-        "safe_prompt",
-        "keep_alive",
-        "options",
-        "think",
-        "plugins",
-        "transforms",
-        "route",
-        "models",
-        "provider",
-    ]
-)
-_KNOWN = _CANONICAL | _LABELS | _EXTENSIONS
+_KNOWN = _CANONICAL | HINTS | EXTENSIONS
 _MAX_MESSAGES = 10_000
 _MAX_TOOLS = 256
 _MAX_CHOICES = 16
+_MAX_STOPS = 64
+_ROLES = {"developer": Role.SYSTEM, "function": Role.TOOL, **{role.value: role for role in Role}}
+# Mistral's words for what OpenAI calls otherwise; an adapter for Mistral turns them back.
+_IN_OPENAI_WORDS = {"any": "required"}
 
 
-class OpenAIChat:
+class OpenAIChat(Dialect):
     """The dialect of ``POST /v1/chat/completions``."""
 
     wire = Wire.OPENAI_CHAT
 
-    def parse(self, body: bytes, context: str | None) -> Call:
+    def parse(self, body: bytes, context: str | None, sent: Sent = NOTHING_SENT) -> Call:
         """Raises ``GatewayError`` (400) naming the field."""
         typed, decoded = decode(body, ChatIn)
         refuse_unknown(decoded, _KNOWN)
         _check(typed)
+        extras = Extras(decoded)
         request = ChatRequest(
             model=typed.model,
             messages=tuple(_message(message, index) for index, message in enumerate(typed.messages)),
@@ -113,20 +89,25 @@ class OpenAIChat:
             temperature=typed.temperature,
             top_p=typed.top_p,
             stop=(typed.stop,) if isinstance(typed.stop, str) else tuple(typed.stop or ()),
-            seed=typed.seed,
+            seed=typed.seed if typed.seed is not None else typed.random_seed,
             choices=typed.n or 1,
             tools=tuple(_tool(tool) for tool in typed.tools or () if tool.function is not None),
             tool_choice=_tool_choice(typed.tool_choice),
             parallel_tool_calls=typed.parallel_tool_calls,
             response_format=_response_format(typed.response_format),
             reasoning_effort=typed.reasoning_effort,
-            wire_only=_wire_only(typed, decoded),
-            source=SourceBody(Wire.OPENAI_CHAT, decoded),
+            logprobs=(typed.top_logprobs or 0) if typed.logprobs else None,
+            end_user=typed.user or None,
+            wire_only=frozenset(extras.wire_only),
+            hints=frozenset(extras.hints),
+            source=SourceBody(Wire.OPENAI_CHAT, _in_openai_words(decoded)),
         )
-        return Call(request, Wire.OPENAI_CHAT, context=context or DEFAULT_CONTEXT)
+        counts = sent.headers.get("user-agent", "").startswith(MISTRAL_CLIENT)
+        return Call(request, Wire.OPENAI_CHAT, context=context or DEFAULT_CONTEXT, streams_end_in_usage=counts)
 
-    def render(self, response: ChatResponse, explain: Explanation) -> bytes:
+    def render(self, response: InferenceResponse, explain: Explanation) -> bytes:
         """Same wire: the provider's own bytes. Otherwise a ``chat.completion`` object."""
+        assert isinstance(response, ChatResponse)
         if response.wire is Wire.OPENAI_CHAT:
             return response.body
         return msgspec.json.encode(
@@ -135,71 +116,26 @@ class OpenAIChat:
                 "object": "chat.completion",
                 "created": response.created_s or now_s(),
                 "model": response.model,
-                "choices": [_choice_out(choice) for choice in response.choices],
+                "choices": [choice_out(choice) for choice in response.choices],
                 "usage": usage_out(response.usage),
             }
         )
 
-    def stream_renderer(self, call: Call, target: Target) -> OpenAIChatStream:
-        return OpenAIChatStream(call.request.include_usage, target.provider.adapter is Wire.OPENAI_CHAT, target.upstream_model)
-
-
-class OpenAIChatStream:
-    """Chunks of one stream. Same-wire events pass byte for byte, except the usage event that only the gateway asked for."""
-
-    def __init__(self, include_usage: bool, same_wire: bool, model: str) -> None:
-        self._include_usage = include_usage
-        self._same_wire = same_wire
-        self._head: dict[str, Any] = {"id": "", "object": "chat.completion.chunk", "created": now_s(), "model": model}
-        self._role_sent = False
-        self._usage = TokenUsage()
-
-    def event(self, event: StreamEvent) -> bytes:
-        delta = event.delta
-        if self._same_wire:
-            only_usage = delta.usage is not None and not delta.has_content and delta.finish_reason is None
-            return b"" if only_usage and not self._include_usage and b'"choices":[]' in event.raw.replace(b" ", b"") else event.raw
-        if delta.id:
-            self._head["id"] = delta.id
-        if delta.model:
-            self._head["model"] = delta.model
-        if delta.usage is not None:
-            self._usage = self._usage.merged_with(delta.usage)
-        return self._translated(delta)
-
-    def _translated(self, delta: ChatDelta) -> bytes:
-        if not (delta.has_content or delta.finish_reason):
-            return b""
-        out: dict[str, Any] = {}
-        if not self._role_sent:
-            out["role"] = "assistant"
-            self._role_sent = True
-        if delta.text:
-            out["content"] = delta.text
-        if delta.reasoning:
-            out["reasoning_content"] = delta.reasoning
-        if delta.refusal:
-            out["refusal"] = delta.refusal
-        if delta.tool_calls:
-            out["tool_calls"] = [_tool_delta_out(call.index, call.id, call.name, call.arguments) for call in delta.tool_calls]
-        choice = {"index": delta.choice_index, "delta": out, "finish_reason": delta.finish_reason}
-        return _sse({**self._head, "choices": [choice]})
-
-    def end(self, explain: Callable[[], Explanation]) -> bytes:  # noqa: ARG002 - part of the StreamRenderer contract
-        if self._same_wire:
-            return b""
-        usage = _sse({**self._head, "choices": [], "usage": usage_out(self._usage)}) if self._include_usage else b""
-        return usage + b"data: [DONE]\n\n"
-
-    def error(self, error: GatewayError, request_id: str) -> bytes:
-        return b"event: error\ndata: " + error.encoded(request_id) + b"\n\n"
-
-
-def _sse(payload: Mapping[str, Any]) -> bytes:
-    return b"data: " + msgspec.json.encode(payload) + b"\n\n"
+    def stream_renderer(self, call: Call, target: Target, wire: Wire) -> StreamRenderer:
+        stream = OpenAIChatStream(call.chat.include_usage, wire is Wire.OPENAI_CHAT, target.upstream_model)
+        return MistralChatStream(stream) if call.streams_end_in_usage and not call.chat.include_usage else stream
 
 
 # --------------------------------------------------------------------------- client -> canonical
+
+
+def _in_openai_words(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Mistral's clients post to the same path."""
+    choice = body.get("tool_choice")
+    if "random_seed" not in body and choice != "any":
+        return body
+    renamed = {"seed" if name == "random_seed" else name: value for name, value in body.items()}
+    return {**renamed, "tool_choice": "required"} if choice == "any" else renamed
 
 
 def _check(typed: ChatIn) -> None:
@@ -216,12 +152,20 @@ def _check(typed: ChatIn) -> None:
     check_number("n", typed.n, 1, _MAX_CHOICES)
     check_number("temperature", typed.temperature, 0, 2)
     check_number("top_p", typed.top_p, 0, 1)
+    check_number("top_logprobs", typed.top_logprobs, 0, 20)
     check_number("seed", typed.seed, -(2**63), 2**63 - 1)
+    check_number("random_seed", typed.random_seed, 0, 2**63 - 1)
+    if isinstance(typed.stop, list) and len(typed.stop) > _MAX_STOPS:
+        raise invalid_request(f"stop: at most {_MAX_STOPS} sequences.", param="stop")
+    _refuse_contradictions(typed)
 
 
-def check_number(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
-        raise invalid_request(f"{name}: use a number from {low} to {high}.", param=name)
+def _refuse_contradictions(typed: ChatIn) -> None:
+    """Two names for one thing may not say two things: which of them a provider would follow, nobody knows."""
+    if None not in (typed.seed, typed.random_seed) and typed.seed != typed.random_seed:
+        raise invalid_request("random_seed: it is another name for 'seed'; send one of them.", param="random_seed")
+    if None not in (typed.max_tokens, typed.max_completion_tokens) and typed.max_tokens != typed.max_completion_tokens:
+        raise invalid_request("max_tokens: it is the older name of 'max_completion_tokens'; send one of them.", param="max_tokens")
 
 
 def _message(message: MessageIn, index: int) -> Message:
@@ -229,13 +173,40 @@ def _message(message: MessageIn, index: int) -> Message:
         raise invalid_request(
             f"messages[{index}].tool_call_id: a tool message names the call it answers.", param=f"messages[{index}].tool_call_id"
         )
+    parts = (*_earlier_reasoning(message), *_parts(message.content, index))
+    if message.refusal and not any(isinstance(part, TextPart) for part in parts):
+        parts = (*parts, TextPart(message.refusal))  # what the model said in that turn
     return Message(
-        role=Role.SYSTEM if message.role == "developer" else Role(message.role),
-        parts=_parts(message.content, index),
-        tool_calls=tuple(ToolCall(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or ()),
+        role=_ROLES[message.role],
+        parts=parts,
+        tool_calls=tuple(_tool_call(call) for call in message.tool_calls or () if call.function is not None),
         tool_call_id=message.tool_call_id,
         name=message.name,
     )
+
+
+def _earlier_reasoning(message: MessageIn) -> tuple[Part, ...]:
+    """Signed blocks where the client kept them, else the bare text."""
+    if message.role != "assistant":
+        return ()
+    if message.thinking_blocks:
+        return tuple(_thinking_block(block) for block in message.thinking_blocks)
+    text = message.reasoning_content or message.reasoning
+    return (ReasoningPart(text),) if text else ()
+
+
+def _thinking_block(block: ThinkingBlockIn) -> ReasoningPart:
+    if block.type == "redacted_thinking":
+        return ReasoningPart("", block.data, redacted=True)
+    return ReasoningPart(block.thinking, block.signature)
+
+
+def _tool_call(call: ToolCallIn) -> ToolCall:
+    function = call.function
+    assert function is not None
+    arguments = function.arguments if isinstance(function.arguments, str) else msgspec.json.encode(function.arguments).decode()
+    signature = thought_signature({"extra_content": call.extra_content})
+    return ToolCall(call.id, function.name, arguments, signature)
 
 
 def _parts(content: str | list[PartIn] | None, index: int) -> tuple[Part, ...]:
@@ -243,18 +214,26 @@ def _parts(content: str | list[PartIn] | None, index: int) -> tuple[Part, ...]:
         return ()
     if isinstance(content, str):
         return (TextPart(content),)
-    parts: list[Part] = []
-    for position, part in enumerate(content):
-        where = f"messages[{index}].content[{position}]"
-        if part.type == "text":
-            if part.text is None:
-                raise invalid_request(f"{where}.text: a text part has a text.", param=f"{where}.text")
-            parts.append(TextPart(part.text))
-        elif part.type == "image_url":
-            if part.image_url is None:
-                raise invalid_request(f"{where}.image_url: an image part has an image_url.", param=f"{where}.image_url")
-            parts.append(image_part(part.image_url.url, part.image_url.detail))
-    return tuple(parts)
+    parts = (_part(part, f"messages[{index}].content[{position}]") for position, part in enumerate(content))
+    return tuple(part for part in parts if part is not None)
+
+
+def _part(part: PartIn, where: str) -> Part | None:
+    """``None`` for types that ``Extras`` names as nothing another wire format can express."""
+    match part:
+        case PartIn(type="text", text=str(text)) | PartIn(type="refusal", refusal=str(text)):
+            return TextPart(text)
+        case PartIn(type="image_url", image_url=str(url)):
+            return image_part(url)
+        case PartIn(type="image_url", image_url=ImageUrlIn() as image):
+            return image_part(image.url, image.detail)
+        case PartIn(type="thinking", thinking=str(text)):
+            return ReasoningPart(text, part.signature)
+        case PartIn(type="thinking", thinking=list(thoughts)):
+            return ReasoningPart("".join(thought.text or "" for thought in thoughts), part.signature)
+        case PartIn(type="text" | "refusal" | "image_url" | "thinking"):
+            raise invalid_request(f"{where}.{part.type}: a part of this type has it.", param=f"{where}.{part.type}")
+    return None
 
 
 def image_part(url: str, detail: str | None = None) -> ImagePart:
@@ -272,11 +251,11 @@ def _tool(tool: ToolIn) -> ToolSpec:
 
 
 def _tool_choice(choice: str | NamedChoiceIn | None) -> ToolChoice | None:
-    if choice is None:
-        return None
     if isinstance(choice, NamedChoiceIn):
-        return ToolChoice(ToolChoiceMode.NAMED, choice.function.name)
-    return ToolChoice(ToolChoiceMode(choice))
+        if choice.type == "function" and choice.function is None:
+            raise invalid_request("tool_choice.function: name the function.", param="tool_choice.function")
+        return None if choice.function is None else ToolChoice(ToolChoiceMode.NAMED, choice.function.name)
+    return None if choice is None else ToolChoice(ToolChoiceMode(_IN_OPENAI_WORDS.get(choice, choice)))
 
 
 def _response_format(wanted: ResponseFormatIn | None) -> ResponseFormat | None:
@@ -286,56 +265,11 @@ def _response_format(wanted: ResponseFormatIn | None) -> ResponseFormat | None:
         return ResponseFormat()
     if wanted.json_schema is None:
         raise invalid_request("response_format.json_schema: name a schema.", param="response_format.json_schema")
-    return ResponseFormat(wanted.json_schema.name, wanted.json_schema.schema, wanted.json_schema.strict)
-
-
-def _wire_only(typed: ChatIn, decoded: Mapping[str, Any]) -> frozenset[str]:
-    """What no other wire format can honour; values that change nothing (null, false, 0, empty) do not count."""
-    fields = {name for name in decoded if name in _EXTENSIONS and decoded[name]}
-    fields.update(f"messages.content.{part.type}" for part in _all_parts(typed) if part.type not in ("text", "image_url", "refusal"))
-    fields.update(f"tools.{tool.type}" for tool in typed.tools or () if tool.function is None)
-    return frozenset(fields)
-
-
-def _all_parts(typed: ChatIn) -> list[PartIn]:
-    return [part for message in typed.messages if isinstance(message.content, list) for part in message.content]
+    schema = wanted.json_schema.schema
+    if wanted.json_schema.description is not None:
+        # Only OpenAI has the field; every reader of a schema knows the keyword.
+        schema = {"description": wanted.json_schema.description, **schema}
+    return ResponseFormat(wanted.json_schema.name, schema, wanted.json_schema.strict)
 
 
 # --------------------------------------------------------------------------- canonical -> client
-
-
-def _tool_delta_out(index: int, call_id: str | None, name: str | None, arguments: str) -> dict[str, Any]:
-    out: dict[str, Any] = {"index": index}
-    function: dict[str, str] = {"arguments": arguments}
-    if call_id is not None:
-        out |= {"id": call_id, "type": "function"}
-    if name is not None:
-        function["name"] = name
-    return out | {"function": function}
-
-
-def _choice_out(choice: ChatChoice) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": choice.text or None, "refusal": choice.refusal}
-    if choice.reasoning:
-        message["reasoning_content"] = "".join(part.text for part in choice.reasoning)
-    if choice.tool_calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in choice.tool_calls
-        ]
-    elif choice.text == "":
-        message["content"] = ""
-    return {"index": choice.index, "message": message, "logprobs": None, "finish_reason": choice.finish_reason}
-
-
-def usage_out(usage: TokenUsage) -> dict[str, Any] | None:
-    """OpenAI's convention: cached tokens are inside ``prompt_tokens``, reasoning tokens inside ``completion_tokens``."""
-    prompt, completion = usage.total_input_tokens, usage.total_output_tokens
-    if prompt is None or completion is None:
-        return None
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": usage.cache_read_tokens or 0},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
-    }

@@ -8,14 +8,19 @@ import msgspec
 
 
 class FunctionIn(msgspec.Struct):
+    """``arguments`` may be an object: Mistral's clients send either."""
+
     name: str
-    arguments: str = "{}"
+    arguments: str | dict[str, Any] = "{}"
 
 
 class ToolCallIn(msgspec.Struct):
+    """``function`` is missing on calls of other types, which only OpenAI knows."""
+
     id: str
-    function: FunctionIn
-    type: Literal["function"] = "function"
+    function: FunctionIn | None = None
+    type: str = "function"
+    extra_content: dict[str, Any] | None = None
 
 
 class ImageUrlIn(msgspec.Struct):
@@ -23,18 +28,41 @@ class ImageUrlIn(msgspec.Struct):
     detail: str | None = None
 
 
+class ThoughtIn(msgspec.Struct):
+    """A piece of a thinking part (Mistral)."""
+
+    type: str
+    text: str | None = None
+
+
+class ThinkingBlockIn(msgspec.Struct):
+    """Signed reasoning as LiteLLM and OpenAI-compatible doors of Anthropic carry it."""
+
+    type: str
+    thinking: str = ""
+    signature: str | None = None
+    data: str | None = None
+
+
 class PartIn(msgspec.Struct):
     type: str
     text: str | None = None
-    image_url: ImageUrlIn | None = None
+    image_url: ImageUrlIn | str | None = None
+    refusal: str | None = None
+    thinking: list[ThoughtIn] | str | None = None
+    signature: str | None = None
 
 
 class MessageIn(msgspec.Struct):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[PartIn] | None = None
     tool_calls: list[ToolCallIn] | None = None
     tool_call_id: str | None = None
     name: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    thinking_blocks: list[ThinkingBlockIn] | None = None
 
 
 class ToolFunctionIn(msgspec.Struct):
@@ -54,8 +82,10 @@ class NamedFunctionIn(msgspec.Struct):
 
 
 class NamedChoiceIn(msgspec.Struct):
-    type: Literal["function"]
-    function: NamedFunctionIn
+    """``function`` is missing on choices of other types, which only OpenAI knows."""
+
+    type: str
+    function: NamedFunctionIn | None = None
 
 
 class JsonSchemaIn(msgspec.Struct):
@@ -86,9 +116,13 @@ class ChatIn(msgspec.Struct):
     top_p: float | None = None
     stop: str | list[str] | None = None
     seed: int | None = None
+    random_seed: int | None = None
     n: int | None = None
     tools: list[ToolIn] | None = None
-    tool_choice: Literal["auto", "none", "required"] | NamedChoiceIn | None = None
+    tool_choice: Literal["auto", "none", "required", "any"] | NamedChoiceIn | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormatIn | None = None
     reasoning_effort: str | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    user: str | None = None

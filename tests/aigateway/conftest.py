@@ -18,6 +18,7 @@ from django.contrib.auth.models import User
 
 from aigateway.asgi import Application
 from aigateway.bootstrap import _listing_of
+from aigateway.protocol import BoundedHttpProtocol
 from aigateway.web import bind
 from providers import actions
 from providers.audit import SYSTEM
@@ -72,7 +73,9 @@ class ServerThread:
         self._listener = bind("127.0.0.1", 0)
         self.port = self._listener.getsockname()[1]
         self._server = uvicorn.Server(
-            uvicorn.Config(Application(), http="httptools", lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=5)
+            uvicorn.Config(
+                Application(), http=BoundedHttpProtocol, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=5
+            )
         )
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
 

@@ -148,7 +148,7 @@ async def test_L06_a_stream_is_released_however_early_the_client_leaves(fail_at:
 
     response = EdgeStream(_chunks(log), release, content_type="text/event-stream")
     with pytest.raises(asyncio.CancelledError):
-        await edge._send_response(response, Wire(fail_at).send)
+        await edge.send_response(response, Wire(fail_at).send)
     assert log[-1] == "released"
 
 
@@ -163,12 +163,12 @@ async def test_L05_a_client_that_does_not_read_is_let_go(monkeypatch: pytest.Mon
         if message["type"] == "http.response.body":
             await asyncio.Event().wait()
 
-    await edge._send_response(EdgeStream(_chunks([]), release, content_type="text/event-stream"), never)
+    await edge.send_response(EdgeStream(_chunks([]), release, content_type="text/event-stream"), never)
     assert released == [True]
 
 
 async def test_a_plain_answer_has_its_length() -> None:
     wire = Wire()
-    await edge._send_response(HttpResponse(json.dumps({"a": 1}), content_type="application/json"), wire.send)
+    await edge.send_response(HttpResponse(json.dumps({"a": 1}), content_type="application/json"), wire.send)
     assert (b"content-length", b"8") in wire.sent[0]["headers"]
     assert wire.sent[1]["body"] == b'{"a": 1}'

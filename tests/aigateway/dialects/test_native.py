@@ -91,10 +91,12 @@ def test_R101_the_answer_explains_itself() -> None:
     assert out["usage"]["total_tokens"] == 7
     assert out["why"]["reason"] == "by priority"
     assert out["cached"] is False
+    assert out["degraded"] == []
+    assert json.loads(Native().render(response, explanation(degraded=("seed",))))["degraded"] == ["seed"]
 
 
 def test_R101_a_stream_ends_with_the_explanation_and_an_error_does_not() -> None:
-    renderer = Native().stream_renderer(parse(prompt="x", stream=True), target())
+    renderer = Native().stream_renderer(parse(prompt="x", stream=True), target(), Wire.OPENAI_CHAT)
     raw = renderer.event(StreamEvent(b"", ChatDelta(text="Hel")))
     assert raw == b'event: delta\ndata: {"text":"Hel"}\n\n'
     assert renderer.event(StreamEvent(b"", ChatDelta(finish_reason=FinishReason.STOP))) == b""

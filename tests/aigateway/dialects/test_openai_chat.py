@@ -16,12 +16,15 @@ from providers.upstream.types import (
     ChatResponse,
     FinishReason,
     ImagePart,
+    ReasoningPart,
     Role,
     StreamEvent,
     TextPart,
+    TokenLogprob,
     TokenUsage,
     ToolCall,
     ToolCallDelta,
+    ToolChoice,
     ToolChoiceMode,
     Wire,
 )
@@ -121,6 +124,10 @@ def test_tools_images_and_schemas_name_the_capabilities_a_target_needs() -> None
         (body(base_url="https://evil.example"), "base_url"),
         (body(extra_headers={"a": "b"}), "extra_headers"),
         (body(max_token=5), "max_token"),
+        (body(max_tokens=5, max_completion_tokens=6), "max_tokens"),
+        (body(seed=5, random_seed=6), "random_seed"),
+        (body(stop=["x"] * 65), "stop"),
+        (body(tool_choice={"type": "function"}), "tool_choice.function"),
     ],
 )
 def test_B08_S01_a_wrong_or_unknown_field_is_named(raw: bytes, param: str) -> None:
@@ -137,12 +144,128 @@ def test_B01_to_B07_unacceptable_json_is_refused_before_anything_else(raw: bytes
     assert refused(raw).status == 400
 
 
-def test_fields_only_the_same_wire_format_honours_are_named() -> None:
-    call = OpenAIChat().parse(
-        body(logit_bias={"1": 2}, logprobs=False, messages=[{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]),
-        None,
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"logit_bias": {"1": 2}}, "logit_bias"),
+        ({"prompt_mode": "reasoning"}, "prompt_mode"),
+        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0].type 'custom'"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "new": 1}}]}, "tools[0].function.new"),
+        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}, "tool_choice.type 'allowed_tools'"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
+            "messages[0].content[0].type 'input_audio'",
+        ),
+        ({"messages": [{"role": "user", "content": [{"type": "file", "file": {}}]}]}, "messages[0].content[0].type 'file'"),
+        ({"messages": [{"role": "user", "content": [{"type": "document_url"}]}]}, "messages[0].content[0].type 'document_url'"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "new": 1}]}]}, "messages[0].content[0].new"),
+        ({"messages": [{"role": "assistant", "content": "x", "audio": {"id": "a"}}]}, "messages[0].audio"),
+        ({"messages": [{"role": "assistant", "content": "x", "prefix": True}]}, "messages[0].prefix"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"id": "c", "type": "custom"}]}]}, "messages[0].tool_calls[0].type 'custom'"),
+        ({"messages": [{"role": "function", "name": "f", "content": "x"}]}, "messages[0].role 'function'"),
+    ],
+)
+def test_what_only_the_same_wire_format_honours_is_named(fields: dict[str, Any], named: str) -> None:
+    assert OpenAIChat().parse(body(**fields), None).chat.wire_only == {named}
+
+
+@pytest.mark.parametrize(
+    ("fields", "hints"),
+    [
+        ({"store": True, "metadata": {"a": "b"}}, {"store", "metadata"}),
+        ({"service_tier": "flex"}, {"service_tier"}),
+        ({"service_tier": "auto", "store": False, "logprobs": False, "frequency_penalty": 0, "modalities": ["text"]}, set()),
+        ({"messages": [{"role": "assistant", "content": "x", "annotations": [{}]}]}, {"annotations"}),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]}]},
+            {"cache_control"},
+        ),
+    ],
+)
+def test_labels_and_echoes_are_hints_and_neutral_values_are_nothing(fields: dict[str, Any], hints: set[str]) -> None:
+    request = OpenAIChat().parse(body(**fields), None).chat
+    assert (request.hints, request.wire_only) == (hints, frozenset())
+
+
+def test_mistrals_words_mean_what_openai_calls_otherwise() -> None:
+    image = {"type": "image_url", "image_url": "https://example.org/cat.png"}
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    call = {"id": "c1", "function": {"name": "f", "arguments": {"a": 1}}, "index": 0}
+    messages = [
+        {"role": "user", "content": [image]},
+        {"role": "assistant", "content": [thought, {"type": "text", "text": "I ask."}], "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "x"},
+    ]
+    request = OpenAIChat().parse(body(random_seed=7, tool_choice="any", messages=messages), None).chat
+    assert (request.seed, request.tool_choice) == (7, ToolChoice(ToolChoiceMode.REQUIRED))
+    assert request.messages[0].parts == (ImagePart(url="https://example.org/cat.png"),)
+    assert request.messages[1].parts == (ReasoningPart("hm"), TextPart("I ask."))
+    assert request.messages[1].tool_calls == (ToolCall("c1", "f", '{"a":1}'),)
+    assert request.wire_only == frozenset()
+    assert request.source is not None
+    assert (request.source.body["seed"], request.source.body["tool_choice"]) == (7, "required")
+    assert "random_seed" not in request.source.body
+
+
+@pytest.mark.parametrize(
+    ("message", "parts"),
+    [
+        ({"content": "x", "reasoning_content": "hm"}, (ReasoningPart("hm"), TextPart("x"))),
+        ({"content": "x", "reasoning": "hm"}, (ReasoningPart("hm"), TextPart("x"))),
+        (
+            {
+                "content": "x",
+                "reasoning_content": "hm",
+                "thinking_blocks": [
+                    {"type": "thinking", "thinking": "hm", "signature": "sig"},
+                    {"type": "redacted_thinking", "data": "opaque"},
+                ],
+            },
+            (ReasoningPart("hm", "sig"), ReasoningPart("", "opaque", redacted=True), TextPart("x")),
+        ),
+        ({"content": None, "refusal": "No."}, (TextPart("No."),)),
+        ({"content": [{"type": "refusal", "refusal": "No."}]}, (TextPart("No."),)),
+    ],
+)
+def test_earlier_reasoning_and_refusals_are_part_of_the_turn(message: dict[str, Any], parts: tuple[Any, ...]) -> None:
+    request = OpenAIChat().parse(body(messages=[{"role": "assistant", **message}]), None).chat
+    assert (request.messages[0].parts, request.wire_only, request.hints) == (parts, frozenset(), frozenset())
+
+
+def test_a_description_of_a_schema_goes_into_the_schema() -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "s", "description": "A city.", "schema": {"type": "object"}}}
+    response_format = OpenAIChat().parse(body(response_format=wanted), None).chat.response_format
+    assert response_format is not None
+    assert response_format.schema == {"type": "object", "description": "A city."}
+
+
+@pytest.mark.parametrize(("fields", "alternatives"), [({"logprobs": True}, 0), ({"logprobs": True, "top_logprobs": 3}, 3), ({}, None)])
+def test_log_probabilities_asked_for(fields: dict[str, Any], alternatives: int | None) -> None:
+    assert OpenAIChat().parse(body(**fields), None).chat.logprobs == alternatives
+
+
+def test_opaque_state_and_log_probabilities_reach_the_client_and_come_back() -> None:
+    choice = ChatChoice(
+        0,
+        "Hi",
+        FinishReason.TOOL_CALLS,
+        reasoning=(ReasoningPart("hm", "sig"),),
+        tool_calls=(ToolCall("c1", "f", "{}", signature="s"),),
+        logprobs=(TokenLogprob("H", -0.5, (("H", -0.5), ("é", -1.0))),),
     )
-    assert call.request.wire_only == {"logit_bias", "messages.content.input_audio"}
+    response = ChatResponse("x", "m", (choice,), TokenUsage(1, output_tokens=1), Wire.GEMINI, b"")
+    rendered = json.loads(OpenAIChat().render(response, explanation()))["choices"][0]
+    assert rendered["logprobs"]["content"] == [
+        {
+            "token": "H",
+            "logprob": -0.5,
+            "bytes": [72],
+            "top_logprobs": [{"token": "H", "logprob": -0.5, "bytes": [72]}, {"token": "é", "logprob": -1.0, "bytes": [195, 169]}],
+        }
+    ]
+    turn = OpenAIChat().parse(body(messages=[rendered["message"]]), None).chat.messages[0]
+    assert turn.tool_calls == choice.tool_calls
+    assert turn.parts == (ReasoningPart("hm", "sig"), TextPart("Hi"))
 
 
 def test_a_same_wire_answer_is_returned_byte_for_byte() -> None:
@@ -176,7 +299,7 @@ def chunks(raw: bytes) -> list[Any]:
 
 def test_a_translated_stream_has_role_content_finish_usage_and_done() -> None:
     call = OpenAIChat().parse(body(stream=True, stream_options={"include_usage": True}), None)
-    renderer = OpenAIChat().stream_renderer(call, target(adapter=Wire.ANTHROPIC_MESSAGES))
+    renderer = OpenAIChat().stream_renderer(call, target(), Wire.ANTHROPIC_MESSAGES)
     deltas = [
         ChatDelta(id="msg_1", model="claude", usage=TokenUsage(input_tokens=4)),
         ChatDelta(text="Hel"),
@@ -199,7 +322,7 @@ def test_a_translated_stream_has_role_content_finish_usage_and_done() -> None:
 
 def same_wire_renderer(**fields: Any) -> Any:
     call = OpenAIChat().parse(body(stream=True, **fields), None)
-    return OpenAIChat().stream_renderer(call, target(adapter=Wire.OPENAI_CHAT))
+    return OpenAIChat().stream_renderer(call, target(), Wire.OPENAI_CHAT)
 
 
 USAGE_EVENT = StreamEvent(b'data: {"choices": [], "usage": {"prompt_tokens": 1}}\n\n', ChatDelta(usage=TokenUsage(1, output_tokens=1)))

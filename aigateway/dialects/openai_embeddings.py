@@ -1,0 +1,72 @@
+"""The dialect of ``POST /v1/embeddings`` (https://platform.openai.com/docs/api-reference/embeddings)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from aigateway.dialects.base import DEFAULT_CONTEXT, NOTHING_SENT, Call, Dialect, Explanation, Sent, StreamRenderer, decode, refuse_unknown
+from aigateway.errors import invalid_request
+from providers.upstream.types import EmbeddingsRequest, EmbeddingsResponse, InferenceResponse, SourceBody, Target, Wire
+
+_INPUTS_MAX = 2048
+Token = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class EmbeddingsIn(msgspec.Struct):
+    model: str
+    input: str | list[str | Token | list[Token]]
+    dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    user: str | None = None
+
+
+_KNOWN = frozenset(EmbeddingsIn.__struct_fields__)
+
+
+class OpenAIEmbeddings(Dialect):
+    wire = Wire.OPENAI_EMBEDDINGS
+
+    def parse(self, body: bytes, context: str | None, sent: Sent = NOTHING_SENT) -> Call:
+        """Raises ``GatewayError`` (400) naming the field."""
+        typed, decoded = decode(body, EmbeddingsIn)
+        refuse_unknown(decoded, _KNOWN)
+        request = EmbeddingsRequest(
+            model=typed.model,
+            inputs=_inputs(typed.input),
+            body_bytes=len(body),
+            dimensions=typed.dimensions,
+            end_user=typed.user or None,
+            hints=frozenset({"encoding_format"} if typed.encoding_format == "base64" else ()),
+            source=SourceBody(Wire.OPENAI_EMBEDDINGS, decoded),
+        )
+        return Call(request, Wire.OPENAI_EMBEDDINGS, context=context or DEFAULT_CONTEXT)
+
+    def render(self, response: InferenceResponse, explain: Explanation) -> bytes:
+        """Same wire: the provider's own bytes. Otherwise a list of plain numbers: ``encoding_format`` is named as degraded."""
+        assert isinstance(response, EmbeddingsResponse)
+        if response.wire is Wire.OPENAI_EMBEDDINGS:
+            return response.body
+        tokens = response.usage.total_input_tokens or 0
+        rows = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(response.vectors)]
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        model = response.model or explain.target.upstream_model
+        return msgspec.json.encode({"object": "list", "data": rows, "model": model, "usage": usage})
+
+    def stream_renderer(self, call: Call, target: Target, wire: Wire) -> StreamRenderer:
+        raise invalid_request("Embeddings do not stream.", param="stream")
+
+
+def _inputs(value: str | list[str | int | list[int]]) -> tuple[str | tuple[int, ...], ...]:
+    """A list of numbers is one input; anything else is one input per item."""
+    if isinstance(value, str):
+        return (value,)
+    if not value or (len(value) > _INPUTS_MAX and not isinstance(value[0], int)):
+        raise invalid_request(f"input: use 1 to {_INPUTS_MAX} texts or lists of tokens.", param="input")
+    tokens = tuple(item for item in value if isinstance(item, int))
+    if tokens and len(tokens) == len(value):
+        return (tokens,)
+    if tokens:
+        raise invalid_request("input: use only texts, only lists of tokens or one list of tokens.", param="input")
+    return tuple(item if isinstance(item, str) else tuple(item) for item in value if not isinstance(item, int))

@@ -34,7 +34,7 @@ def _variables_read() -> set[str]:
         name
         for kind in KINDS.values()
         if kind.slug != "simulator"
-        for name in (kind.env_var or f"{kind.slug.upper()}_API_KEY", kind.base_url_env_var)
+        for name in (kind.env_var or f"{kind.slug.upper()}_API_KEY", kind.base_url_env_var, *kind.env_aliases)
     }
     return (ours | providers | BY_LIBRARIES) - FROM_OUTSIDE
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.load import rig
-from tests.load.client import Done, Load, drive
+from tests.load.client import MODEL, TRANSLATED_MODEL, Done, Load, drive
 from tests.load.cpu import tree_cpu_s
 from tests.load.nginx import nginx, program
 
@@ -44,13 +44,14 @@ class Measured:
     done: Done
 
 
-def loads(concurrencies: list[int], scale: float) -> list[Load]:
+def loads(concurrencies: list[int], scale: float, *, only_streams: bool = False) -> list[Load]:
     plain = [Load(c, max(c, round(PLAIN_REQUESTS.get(c, 2000) * scale)), False, PLAIN_TOKENS) for c in concurrencies]
     streams = []
-    for c in concurrencies:
-        count, chunk_ms = STREAMS.get(c, (2 * c, 30))
-        streams.append(Load(c, max(c, round(count * scale)), True, STREAM_TOKENS, chunk_ms))
-    return plain + streams
+    for model in (MODEL, TRANSLATED_MODEL):
+        for c in concurrencies:
+            count, chunk_ms = STREAMS.get(c, (2 * c, 30))
+            streams.append(Load(c, max(c, round(count * scale)), True, STREAM_TOKENS, chunk_ms, model))
+    return streams if only_streams else plain + streams
 
 
 def measure(side: Side, load: Load) -> Measured:
@@ -85,7 +86,7 @@ def sides(folder: Path) -> Iterator[list[Side]]:
 def run(both: list[Side], wanted: list[Load], rounds: int) -> dict[Load, dict[str, list[Measured]]]:
     for side in both:
         for load in wanted:
-            drive(Load(load.concurrency, load.concurrency * 4, load.stream, 8), side.origin, side.key)
+            drive(Load(load.concurrency, load.concurrency * 4, load.stream, 8, model=load.model), side.origin, side.key)
     results: dict[Load, dict[str, list[Measured]]] = {load: {side.name: [] for side in both} for load in wanted}
     for number in range(rounds):
         for load in wanted:
@@ -106,7 +107,7 @@ def table(results: dict[Load, dict[str, list[Measured]]]) -> str:
         gateway_s, nginx_s = _median(ours, "gateway"), _median(theirs, "nginx") if theirs else None
         per_s = statistics.median((m.done.chunks if load.stream else m.done.requests) / m.done.seconds for m in ours)
         cells = [
-            "stream chunks" if load.stream else "requests",
+            load.label,
             str(load.concurrency),
             "-" if nginx_s is None else f"{nginx_s:.3f}",
             f"{gateway_s:.3f}",
@@ -129,9 +130,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="medians are taken over so many rounds (default: %(default)s)")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of requests (default: %(default)s)")
+    parser.add_argument("--streams", action="store_true", help="measure streams only")
     options = parser.parse_args()
     with rig.scratch_folder() as folder, sides(folder) as both:
-        results = run(both, loads(options.concurrency, options.scale), options.rounds)
+        results = run(both, loads(options.concurrency, options.scale, only_streams=options.streams), options.rounds)
     sys.stdout.write(table(results) + "\n")
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import aiohttp
 
 MODEL = "sim-small"
+TRANSLATED_MODEL = "sim-claude"
+"""Behind the gateway an Anthropic upstream answers to this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +25,17 @@ class Load:
     stream: bool
     tokens: int
     chunk_ms: int = 0
+    model: str = MODEL
+
+    @property
+    def label(self) -> str:
+        if not self.stream:
+            return "requests"
+        return "stream chunks" if self.model == MODEL else "stream chunks, translated"
 
     def body(self) -> bytes:
         text = f"Tell me about the sea. [sim tokens={self.tokens} chunk_ms={self.chunk_ms}]"
-        return json.dumps({"model": MODEL, "stream": self.stream, "messages": [{"role": "user", "content": text}]}).encode()
+        return json.dumps({"model": self.model, "stream": self.stream, "messages": [{"role": "user", "content": text}]}).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""``python -m tests.load.prepare ORIGIN``: a migrated, seeded gateway whose simulator is at ORIGIN, with a budget on every scope."""
+"""``python -m tests.load.prepare ORIGIN [MODEL ...]``: a migrated, seeded gateway whose simulator is at ORIGIN, with further
+models of it, and a budget on every scope."""
 
 from __future__ import annotations
 
@@ -15,10 +16,15 @@ def main() -> None:
     django.setup()
 
     from aigateway import bootstrap
+    from providers.models import Provider
+    from tests.load import rows
     from usage.actions import set_budget
     from usage.models import ApiKey, Budget
 
     bootstrap.seed(sys.argv[1])
+    rows.speak_anthropic(sys.argv[1])
+    for name in sys.argv[2:]:
+        rows.add_model(Provider.objects.get(slug=bootstrap.SIMULATOR_SLUG), name, 1_000_000, 1_000_000)
     key = ApiKey.objects.select_related("user").get()
     for scope, subject in ((Budget.Scope.GATEWAY, None), (Budget.Scope.USER, key.user), (Budget.Scope.KEY, key)):
         set_budget(scope, subject, Budget.Period.MONTH, PLENTY_NANO)

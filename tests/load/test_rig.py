@@ -54,5 +54,5 @@ def test_table_has_a_line_per_load(tmp_path: Path) -> None:
         wanted = loads([1, 2], 0.005)
         results = {load: {"gateway": [measure(side, load)]} for load in wanted}
     lines = table(results).splitlines()
-    assert len(lines) == 2 + len(wanted) == 6
+    assert len(lines) == 2 + len(wanted) == 8
     assert {line.count("|") for line in lines} == {10}

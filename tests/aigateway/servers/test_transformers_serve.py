@@ -5,13 +5,7 @@ Left out of ``make test``, because it installs a gigabyte: ``pytest -m inference
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,26 +16,18 @@ from providers import actions
 from providers.audit import SYSTEM
 from providers.models import Provider
 from tests.aigateway.conftest import LiveGateway, price_model
+from tests.aigateway.servers.running import environment, running
 from tests.providers.fake_provider import closed_port
 from usage.models import LedgerEntry
 
 pytestmark = [pytest.mark.inference_server, pytest.mark.timeout(900)]
 
-ENVIRONMENT = Path(sys.prefix) / "transformers-serve"
 PACKAGES = ("torch==2.13.0", "transformers[serving]>=5,<6")
-READY_S = 120
 
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    """An environment of its own, kept for the next run."""
-    python = ENVIRONMENT / "bin" / "python"
-    installed = ENVIRONMENT / ".installed"
-    if not installed.exists():
-        subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--no-input", "-qq", *PACKAGES], check=True)
-        installed.touch()
-    return python
+    return environment("transformers-serve", *PACKAGES)
 
 
 @pytest.fixture(scope="module")
@@ -54,30 +40,11 @@ def model(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(python: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of a running server."""
-    port = closed_port()
-    environ = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path_factory.mktemp("hf"))}
+    port, scratch = closed_port(), tmp_path_factory.mktemp("serve")
     command = [python.parent / "transformers", "serve", model, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    log = tmp_path_factory.mktemp("log") / "serve.log"
-    with log.open("wb") as sink:
-        running = subprocess.Popen(command, env=environ, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        _wait_until_ready(running, f"http://127.0.0.1:{port}/health", log)
+    environ = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(scratch)}
+    with running(command, f"http://127.0.0.1:{port}/health", scratch / "serve.log", environ):
         yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        os.killpg(running.pid, signal.SIGTERM)
-        running.wait(30)
-
-
-def _wait_until_ready(running: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline:
-        assert running.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise AssertionError(log.read_text())
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from providers.audit import SUPERUSERS_ONLY, Actor, changing
 from providers.catalog import KINDS, ProviderKind, lists_chat
 from providers.models import Credential, Deployment, Price, Provider, Route, RouteTarget, RoutingConfiguration
 from providers.registry import current_prices, kind_of
+from providers.upstream.tls import CaBundleInvalid, trust_context
 from providers.upstream.types import Capability, ListedPrice, ModelListing, Secret, Timeouts
 
 DEFAULT_MAX_OUTPUT_TOKENS = 4096
@@ -78,12 +79,12 @@ def update_provider(provider: Provider, actor: Actor) -> Provider:
 def prepare_update(provider: Provider, actor: Actor) -> None:
     """Checks a changed provider without saving it."""
     before = Provider.objects.get(pk=provider.pk, deleted_at=None)
-    for field in ("kind", "base_url", "allow_private"):
+    for field in ("kind", "base_url", "allow_private", "ca_bundle"):
         if getattr(before, field) != getattr(provider, field) and not actor.is_superuser:
             raise _refuse(field, SUPERUSERS_ONLY)
     if provider.kind not in KINDS:
         raise _refuse("kind", f"There is no kind '{provider.kind[:40]}'.")
-    if (before.base_url, before.allow_private) != (provider.base_url, provider.allow_private):
+    if any(getattr(before, field) != getattr(provider, field) for field in ("base_url", "allow_private", "ca_bundle")):
         _check_address(provider, actor)
     provider.full_clean()
 
@@ -99,7 +100,7 @@ def _fill_from_kind(provider: Provider, kind: ProviderKind) -> None:
 
 
 PROVIDER_FIELDS = (
-    "slug", "label", "kind", "base_url", "enabled", "priority", "weight", "allow_private", "disconnect_policy",
+    "slug", "label", "kind", "base_url", "enabled", "priority", "weight", "allow_private", "ca_bundle", "disconnect_policy",
     "connect_timeout_s", "first_byte_timeout_s", "idle_timeout_s", "total_timeout_s", "max_connections",
 )  # fmt: skip
 """What an administrator decides about a provider; the rest of the row is observed."""
@@ -126,8 +127,19 @@ def delete_provider(provider_id: int, actor: Actor) -> None:
 
 
 def _check_address(provider: Provider, actor: Actor) -> None:
+    if provider.ca_bundle:
+        _check_ca_bundle(provider.ca_bundle, actor)
     address = check_base_url(provider.base_url, allow_private=provider.allow_private, is_superuser=actor.is_superuser)
     provider.base_url, provider.allow_private = address.url, address.allow_private
+
+
+def _check_ca_bundle(ca_bundle: str, actor: Actor) -> None:
+    if not actor.is_superuser:
+        raise _refuse("ca_bundle", SUPERUSERS_ONLY)
+    try:
+        trust_context(ca_bundle)
+    except CaBundleInvalid as error:
+        raise _refuse("ca_bundle", f"Paste certificates of an authority as PEM text: {error}.") from error
 
 
 def _free_slug(wish: str) -> str:

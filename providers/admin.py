@@ -69,7 +69,7 @@ class ProviderAdmin(RuledAdmin):
         simple = ["kind", "label"]
         if is_superuser:
             simple += ["base_url", "api_key", *(["stored_key"] if obj else [])]
-        advanced = ["priority", "weight", "disconnect_policy", *(["allow_private"] if is_superuser else [])]
+        advanced = ["priority", "weight", "disconnect_policy", *(["allow_private", "ca_bundle"] if is_superuser else [])]
         limits = ["connect_timeout_s", "first_byte_timeout_s", "idle_timeout_s", "total_timeout_s", "max_connections"]
         return [
             (None, {"fields": [*(["status"] if obj else []), *simple, "enabled"]}),

@@ -17,6 +17,7 @@ from providers.addresses import own_addresses
 from providers.upstream import errors
 from providers.upstream.adapters import ADAPTERS, credential_headers
 from providers.upstream.egress import EgressPolicy, guarded_session, join_url
+from providers.upstream.tls import trust_context
 from providers.upstream.types import HttpRequest, HttpResponse, ModelListing, ProviderSpec
 
 BODY_MAX_BYTES = 32 * 1024 * 1024
@@ -57,7 +58,8 @@ def open_exchange(spec: ProviderSpec, request: HttpRequest, timeout_s: float) ->
     deadline = time.monotonic() + timeout_s
     if timeout_s <= 0:
         raise errors.DeadlineExceeded("no time left")
-    with guarded_session(EgressPolicy.for_providers([spec], own_addresses())) as session:
+    trusted = trust_context(spec.ca_bundle) if spec.ca_bundle else None
+    with guarded_session(EgressPolicy.for_providers([spec], own_addresses()), trusted) as session:
         response = _send(session, spec, request, timeout_s)
         try:
             headers = {name.lower(): value for name, value in response.headers.items()}

@@ -34,6 +34,10 @@ class Provider(models.Model):
     allow_private = models.BooleanField(
         "private address", default=False, help_text="The base URL may point to a private or loopback address. Superusers only."
     )
+    ca_bundle = models.TextField(
+        "CA certificates", blank=True,
+        help_text="PEM text of the authority that signed the server's certificate, for servers of your own. Empty: the public authorities.",
+    )  # fmt: skip
     disconnect_policy = models.CharField(
         max_length=10, choices=_choices(DisconnectPolicy), default=DisconnectPolicy.CLOSE.value,
         help_text="When the client leaves: close stops the generation, drain reads on to the exact usage.",

@@ -89,6 +89,7 @@ def provider_spec(provider: Provider) -> ProviderSpec:
         weight=provider.weight,
         health=HealthStatus(provider.health),
         disconnect_policy=DisconnectPolicy(provider.disconnect_policy),
+        ca_bundle=provider.ca_bundle,
         preset=Preset(preset.system_prompt, preset.temperature, preset.required_tier) if preset else None,
         credential_locked=locked,
     )

@@ -14,7 +14,7 @@ from providers.models import Credential, Deployment, HealthCheck, HealthCheckJob
 from providers.registry import kind_of
 from providers.upstream.types import Capability, HealthStatus
 
-SUPERUSER_FIELDS = frozenset({"base_url", "allow_private", "api_key", "credential"})
+SUPERUSER_FIELDS = frozenset({"base_url", "allow_private", "ca_bundle", "api_key", "credential"})
 """Where keys go and what they are: shown to and set by superusers only."""
 
 
@@ -75,7 +75,7 @@ class ProviderSerializer(StrictMixin, serializers.ModelSerializer[Provider]):
     class Meta:
         model = Provider
         fields = (
-            "id", "slug", "label", "kind", "base_url", "enabled", "priority", "weight", "allow_private", "disconnect_policy",
+            "id", "slug", "label", "kind", "base_url", "enabled", "priority", "weight", "allow_private", "ca_bundle", "disconnect_policy",
             "connect_timeout_s", "first_byte_timeout_s", "idle_timeout_s", "total_timeout_s", "max_connections",
             "api_key", "credential", "health", "models_count", "created_at", "updated_at",
         )  # fmt: skip

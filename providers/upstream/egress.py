@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -291,14 +292,24 @@ def _resolve_result(host: str, info: AddressInfo) -> ResolveResult:
 class GuardedHTTPAdapter(HTTPAdapter):
     """``requests`` transport that dials only addresses it has checked; TLS still sees the name."""
 
-    def __init__(self, policy_source: Callable[[], EgressPolicy]) -> None:
+    def __init__(self, policy_source: Callable[[], EgressPolicy], ssl_context: ssl.SSLContext | None) -> None:
         self._policy_source = policy_source
+        self._ssl_context = ssl_context
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **_: Any) -> None:
         manager = PoolManager(num_pools=connections, maxsize=maxsize, block=block)
         manager.pool_classes_by_scheme = _pool_classes(self._policy_source)
         self.poolmanager = manager
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        host, tls = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, tls if self._ssl_context is None else {"ssl_context": self._ssl_context, "cert_reqs": "CERT_REQUIRED"}
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """``requests`` would add the public authorities to a context of our own."""
+        if self._ssl_context is None:
+            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
 
     def proxy_manager_for(self, *_: Any, **__: Any) -> Any:
         raise EgressDenied("proxies are not used")
@@ -307,11 +318,11 @@ class GuardedHTTPAdapter(HTTPAdapter):
 class GuardedSession(requests.Session):
     """No redirects, no proxies or credentials from the environment, no retries."""
 
-    def __init__(self, policy_source: Callable[[], EgressPolicy]) -> None:
+    def __init__(self, policy_source: Callable[[], EgressPolicy], ssl_context: ssl.SSLContext | None = None) -> None:
         super().__init__()
         self.trust_env = False
         self.headers["Accept-Encoding"] = "identity"
-        adapter = GuardedHTTPAdapter(policy_source)
+        adapter = GuardedHTTPAdapter(policy_source, ssl_context)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
@@ -320,9 +331,9 @@ class GuardedSession(requests.Session):
         return
 
 
-def guarded_session(policy: EgressPolicy) -> GuardedSession:
+def guarded_session(policy: EgressPolicy, ssl_context: ssl.SSLContext | None = None) -> GuardedSession:
     """A session for the control plane. Calls raise ``EgressDenied`` besides the exceptions of ``requests``."""
-    return GuardedSession(lambda: policy)
+    return GuardedSession(lambda: policy, ssl_context)
 
 
 def _pool_classes(policy_source: Callable[[], EgressPolicy]) -> dict[str, type[HTTPConnectionPool]]:

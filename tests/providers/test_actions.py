@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
+import trustme
 from auditlog.models import LogEntry
 from django.core.exceptions import ValidationError
 from django.utils import timezone
@@ -368,3 +369,15 @@ def test_the_routing_configuration_is_one_row():
     for attempts in (2, 5):
         actions.update_routing_configuration(RoutingConfiguration(max_attempts=attempts), SYSTEM)
     assert RoutingConfiguration.objects.get().max_attempts == 5
+
+
+def test_U04_an_authority_is_a_superusers_and_must_be_one() -> None:
+    authority = trustme.CA().cert_pem.bytes().decode()
+    provider = actions.create_provider(Provider(kind="vllm", label="Own", ca_bundle=authority), SYSTEM)
+    provider.ca_bundle = "-----BEGIN CERTIFICATE-----"
+    with pytest.raises(ValidationError, match="PEM text"):
+        actions.update_provider(provider, SYSTEM)
+    provider.ca_bundle = ""
+    with pytest.raises(ValidationError, match="superuser"):
+        actions.update_provider(provider, Actor(None, is_superuser=False))
+    assert Provider.objects.get(pk=provider.pk).ca_bundle == authority

@@ -15,6 +15,7 @@ from yarl import URL
 from providers.upstream.adapters import credential_headers
 from providers.upstream.egress import EgressPolicy, GuardedResolver, join_url
 from providers.upstream.errors import ConnectFailed, ConnectionLost, ConnectTimeout, InvalidBody
+from providers.upstream.tls import trust_context
 from providers.upstream.transport.failures import as_upstream_error, redirected
 from providers.upstream.transport.limits import Deadline, Limits, Pool, PoolState
 from providers.upstream.transport.stream import READ_BYTES_MAX, UpstreamStream
@@ -105,14 +106,14 @@ class Transport:
         await pool.take(provider.max_connections)
         try:
             limits = Limits(provider.timeouts, deadline)
-            response = await self._open(http_request, url, headers, limits, pool)
+            response = await self._open(provider, http_request, url, headers, limits, pool)
         except BaseException:
             pool.free()
             raise
         return UpstreamStream(response, limits, pool.free, self._wall_clock)
 
     async def _open(
-        self, http_request: HttpRequest, url: str, headers: Mapping[str, str], limits: Limits, pool: Pool
+        self, provider: ProviderSpec, http_request: HttpRequest, url: str, headers: Mapping[str, str], limits: Limits, pool: Pool
     ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise ConnectFailed("the transport is not started")
@@ -125,6 +126,7 @@ class Transport:
                     data=http_request.body or None,
                     headers=headers,
                     allow_redirects=False,
+                    ssl=trust_context(provider.ca_bundle) if provider.ca_bundle else True,
                     timeout=timeouts,
                     trace_request_ctx=_Phase(limits, timeout, pool),
                 )

@@ -110,6 +110,8 @@ class ProviderSpec:
     """Further wire formats the service answers, each with the path prefix below ``base_url``: a client of one of them is
     served without translation."""
     preset: Preset | None = None
+    ca_bundle: str = ""
+    """PEM text of the authorities this service's certificate must come from; empty: the public ones."""
     credential_locked: bool = False
     """A stored key could not be decrypted and is missing from ``credentials``: the key ring lacks its key."""
 

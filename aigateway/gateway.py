@@ -272,6 +272,7 @@ def log_answer(explanation: Explanation, *, stream: bool) -> None:
 
 
 def _explain(meter: Meter, plan: Plan, answered: WholeAnswer | StreamAnswer) -> Explanation:
+    source = meter.call.request.source
     return Explanation(
         request_id=meter.request_id,
         target=answered.target,
@@ -282,4 +283,5 @@ def _explain(meter: Meter, plan: Plan, answered: WholeAnswer | StreamAnswer) -> 
         usage=meter.usage,
         context=meter.call.context,
         degraded=answered.degraded,
+        asked=source.body if source is not None else {},
     )

@@ -30,6 +30,7 @@ from aigateway.dialects.model_listings import (
 from aigateway.dialects.native import Native
 from aigateway.dialects.openai_chat import OpenAIChat
 from aigateway.dialects.openai_embeddings import OpenAIEmbeddings
+from aigateway.dialects.openai_responses import OpenAIResponses
 from aigateway.edge import EdgeRequest, EdgeStream
 from aigateway.errors import GatewayError
 from providers.fields import dollars
@@ -98,6 +99,7 @@ def _inference_view(dialect: Dialect) -> View:
     async def view(request: EdgeRequest) -> HttpResponseBase:
         version_before_caller = request.plane.version
         caller = await _authenticate(request)
+        _check_media_type(request)
         call = dialect.parse(request.body, _context(request), Sent(request.headers_sent, request.path_parameters))
         ledger_id = _ledger_request_id(request)
         arguments = (request.plane, call, caller, ledger_id, version_before_caller, lambda: _authenticate(request))
@@ -110,6 +112,15 @@ def _inference_view(dialect: Dialect) -> View:
         return HttpResponse(dialect.render(answer.response, answer.explanation), content_type=_JSON, headers=headers)
 
     return view
+
+
+def _check_media_type(request: EdgeRequest) -> None:
+    """Raises ``GatewayError`` 415 for a body that does not say it is JSON (B01): a form, a text or nothing said at all."""
+    declared = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    if declared != "application/json":
+        raise errors.invalid_request(
+            "Send the body as JSON, with 'Content-Type: application/json'.", code="unsupported_media_type", status=415
+        )
 
 
 def _ledger_request_id(request: EdgeRequest) -> str:
@@ -290,6 +301,7 @@ def _post(dialect: Dialect) -> DjangoView:
 _chat = _post(_OPENAI_CHAT)
 _generate = _post(Native())
 _embeddings = _post(OpenAIEmbeddings())
+_responses = _post(OpenAIResponses())
 _messages = _post(_MESSAGES)
 _count_tokens = _post(AnthropicCountTokens())
 _gemini_events = _post(GeminiStream())
@@ -314,6 +326,8 @@ urlpatterns = [
     path("api/v1/ai/chat/completions", _chat),
     path("api/v1/ai/generate", _generate),
     path("api/ai/generate", _generate),
+    path("v1/responses", _responses),
+    path("api/v1/ai/v1/responses", _responses),
     path("v1/embeddings", _embeddings),
     path("api/v1/ai/v1/embeddings", _embeddings),
     path("v1/messages", _messages),

@@ -19,7 +19,7 @@ from django.utils.text import slugify
 from providers import presets, prices, secrets
 from providers.addresses import check_base_url
 from providers.audit import SUPERUSERS_ONLY, Actor, changing
-from providers.catalog import KINDS, ProviderKind, lists_chat
+from providers.catalog import KINDS, ProviderKind, lists_chat, lists_embeddings
 from providers.models import Credential, Deployment, Price, Provider, Route, RouteTarget, RoutingConfiguration
 from providers.registry import current_prices, kind_of
 from providers.upstream.tls import CaBundleInvalid, trust_context
@@ -206,7 +206,7 @@ class ImportReport:
     def summary(self) -> str:
         text = f"{self.created} models added, {self.updated} already known, {self.priced} prices set"
         if self.skipped:
-            text += f", {self.skipped} that do not chat left out"
+            text += f", {self.skipped} that neither chat nor embed left out"
         return f"{text}, {len(self.unpriced)} without a price" if self.unpriced else text
 
 
@@ -215,7 +215,7 @@ def import_models(provider_id: int, listings: Iterable[ModelListing], actor: Act
     with changing(actor):
         provider = Provider.objects.select_for_update().get(pk=provider_id, deleted_at=None)
         kind = kind_of(provider)
-        wanted, skipped = _chat_listings(listings)
+        wanted, skipped = _usable_listings(listings)
         known = {row.upstream_model: row for row in provider.deployments.all()}
         if kind.preset is not None:  # the service behind a preset has more models than the preset sells
             wanted = [listing for listing in wanted if listing.name in known]
@@ -232,9 +232,9 @@ def import_models(provider_id: int, listings: Iterable[ModelListing], actor: Act
     return ImportReport(len(created), len(wanted) - len(created), priced, skipped, unpriced)
 
 
-def _chat_listings(listings: Iterable[ModelListing]) -> tuple[list[ModelListing], int]:
+def _usable_listings(listings: Iterable[ModelListing]) -> tuple[list[ModelListing], int]:
     unique = {listing.name: listing for listing in listings if 0 < len(listing.name) <= 200}
-    wanted = [listing for listing in unique.values() if lists_chat(listing)]
+    wanted = [listing for listing in unique.values() if lists_chat(listing) or lists_embeddings(listing)]
     return wanted, len(unique) - len(wanted)
 
 

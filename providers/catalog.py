@@ -77,6 +77,8 @@ class ProviderKind:
 
     def capabilities_of(self, listing: ModelListing) -> frozenset[Capability]:
         """What the list says of a model, and this kind's assumption about everything it does not speak about."""
+        if not lists_chat(listing) and lists_embeddings(listing):
+            return frozenset({Capability.EMBEDDINGS})
         if listing.capabilities is None:
             return self.default_capabilities
         return listing.capabilities if listing.said is None else listing.capabilities | (self.default_capabilities - listing.said)
@@ -319,3 +321,13 @@ def lists_chat(listing: ModelListing) -> bool:
     if listing.capabilities is None or (listing.said is not None and Capability.CHAT not in listing.said):
         return can_chat(listing.name)
     return Capability.CHAT in listing.capabilities
+
+
+def can_embed(upstream_model: str) -> bool:
+    """Whether the name says that the model makes vectors."""
+    return "embed" in upstream_model.lower()
+
+
+def lists_embeddings(listing: ModelListing) -> bool:
+    """Whether a listed model makes vectors: as the list says, or by the name."""
+    return Capability.EMBEDDINGS in (listing.capabilities or ()) or can_embed(listing.name)

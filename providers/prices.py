@@ -15,7 +15,7 @@ from genai_prices import data
 from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, TieredPrices, TimeOfDateConstraint
 from genai_prices.types import Provider as PriceList
 
-from providers.catalog import ProviderKind, can_chat
+from providers.catalog import ProviderKind, can_chat, can_embed
 from providers.fields import nano_from_dollars
 from providers.simulator.catalogue import MODELS_BY_NAME as SIMULATED
 from providers.upstream.types import ListedPrice, ModelListing
@@ -86,7 +86,7 @@ def known_models(kind: ProviderKind) -> tuple[ModelListing, ...]:
     return tuple(
         ModelListing(model.id, display_name=model.name, context_window_tokens=model.context_window)
         for model in prices.models
-        if not model.deprecated and can_chat(model.id) and _is_a_name(model, prices)
+        if not model.deprecated and (can_chat(model.id) or can_embed(model.id)) and _is_a_name(model, prices)
     )
 
 
@@ -118,6 +118,8 @@ def _is_a_name(model: ModelInfo, prices: PriceList) -> bool:
 def _figures(model: ModelInfo, at: datetime) -> PriceFigures | None:
     price = _dearest_of_the_day(model, at)
     base = _dollars_per_mtok(price.input_mtok), _dollars_per_mtok(price.output_mtok)
+    if base[1] is None and can_embed(model.id):
+        base = base[0], Decimal(0)  # vectors are no tokens
     if base[0] is None or base[1] is None:
         return None
     if price.output_citation_mtok is not None:  # Perplexity's deep research charges for what its usage does not tell

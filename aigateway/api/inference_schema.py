@@ -106,6 +106,43 @@ _COUNTED: dict[str, Any] = {
     "example": {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]},
 }
 _COUNT = {"type": "object", "properties": {"input_tokens": {"type": "integer"}}}
+_RESPONSES: dict[str, Any] = {
+    "type": "object",
+    "required": ["model", "input"],
+    "properties": {
+        "model": _TEXT,
+        "input": {"oneOf": [_TEXT, {"type": "array", "items": _OBJECT, "minItems": 1}]},
+        "instructions": _TEXT,
+        "max_output_tokens": {"type": "integer", "minimum": 1},
+        "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+        "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+        "tools": {"type": "array", "items": _OBJECT},
+        "tool_choice": {"oneOf": [_TEXT, _OBJECT]},
+        "parallel_tool_calls": {"type": "boolean"},
+        "text": _OBJECT,
+        "reasoning": _OBJECT,
+        "include": {"type": "array", "items": _TEXT},
+        "top_logprobs": {"type": "integer", "minimum": 0, "maximum": 20},
+        "previous_response_id": _TEXT,
+        "store": {"type": "boolean"},
+        "stream": {"type": "boolean", "default": False},
+    },
+    "example": {"model": "auto", "input": "Hello"},
+}
+_TOKENS: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+_EMBED: dict[str, Any] = {
+    "type": "object",
+    "required": ["model", "input"],
+    "properties": {
+        "model": _TEXT,
+        "input": {"oneOf": [_TEXT, {"type": "array", "items": _TEXT}, _TOKENS, {"type": "array", "items": _TOKENS}]},
+        "dimensions": {"type": "integer", "minimum": 1},
+        "encoding_format": {"type": "string", "enum": ["float", "base64"], "default": "float"},
+        "user": _TEXT,
+    },
+    "additionalProperties": False,
+    "example": {"model": "text-embedding-3-small", "input": ["Hello", "Goodbye"]},
+}
 _MODEL_NAME = {"name": "model", "in": "path", "required": True, "schema": _TEXT, "description": "May contain slashes."}
 _STREAM = {"text/event-stream": {"schema": _TEXT}}
 _STATUSES = {
@@ -132,6 +169,8 @@ def add_inference(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     result["paths"] |= {
         "/api/v1/ai/generate": {"post": _operation("generate", "Generate", _GENERATE, _GENERATED)},
         "/v1/chat/completions": {"post": _operation("chat_completions", "OpenAI chat completions", _CHAT, _OBJECT)},
+        "/v1/responses": {"post": _operation("responses", "OpenAI responses", _RESPONSES, _OBJECT)},
+        "/v1/embeddings": {"post": _operation("embeddings", "OpenAI embeddings", _EMBED, _OBJECT)},
         "/v1/messages": {"post": _operation("messages", "Anthropic messages", _MESSAGES, _OBJECT)},
         "/v1/messages/count_tokens": {"post": _operation("count_tokens", "Count the input tokens of a message", _COUNTED, _COUNT)},
         "/v1/models": {"get": _operation("models_openai", "Models you may use, in OpenAI's or Anthropic's listing", None, _OBJECT)},
@@ -144,7 +183,8 @@ def add_inference(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 def _operation(operation_id: str, summary: str, body: dict[str, Any] | None, answer: dict[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": answer}}
-    responses: dict[str, Any] = {"200": {"description": summary, "content": content | (_STREAM if body else {})}}
+    streams = body is not None and "stream" in body["properties"]
+    responses: dict[str, Any] = {"200": {"description": summary, "content": content | (_STREAM if streams else {})}}
     responses |= {status: {"description": text, "content": {"application/json": {"schema": _ERROR}}} for status, text in _STATUSES.items()}
     operation: dict[str, Any] = {
         "operationId": operation_id,

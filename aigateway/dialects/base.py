@@ -87,6 +87,8 @@ class Explanation:
     context: str
     degraded: tuple[str, ...] = ()
     """Fields of the request that the target has no use for and that were left out."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """The client's body, for formats whose answers repeat it."""
 
 
 class StreamRenderer(Protocol):

@@ -122,8 +122,10 @@ class OpenAIChat(Dialect):
         )
 
     def stream_renderer(self, call: Call, target: Target, wire: Wire) -> StreamRenderer:
-        stream = OpenAIChatStream(call.chat.include_usage, wire is Wire.OPENAI_CHAT, target.upstream_model)
-        return MistralChatStream(stream) if call.streams_end_in_usage and not call.chat.include_usage else stream
+        same_wire = wire is Wire.OPENAI_CHAT
+        if call.streams_end_in_usage and not call.chat.include_usage:
+            return MistralChatStream(same_wire, target.upstream_model)
+        return OpenAIChatStream(call.chat.include_usage, same_wire, target.upstream_model)
 
 
 # --------------------------------------------------------------------------- client -> canonical

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,13 +13,14 @@ from aigateway.errors import invalid_request
 from providers.upstream.types import EmbeddingsRequest, EmbeddingsResponse, InferenceResponse, SourceBody, Target, Wire
 
 _INPUTS_MAX = 2048
+_DIMENSIONS_MAX = 1_000_000
 Token = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class EmbeddingsIn(msgspec.Struct):
     model: str
     input: str | list[str | Token | list[Token]]
-    dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    dimensions: Annotated[int, msgspec.Meta(ge=1, le=_DIMENSIONS_MAX)] | None = None
     encoding_format: Literal["float", "base64"] | None = None
     user: str | None = None
 
@@ -38,19 +41,19 @@ class OpenAIEmbeddings(Dialect):
             body_bytes=len(body),
             dimensions=typed.dimensions,
             end_user=typed.user or None,
-            hints=frozenset({"encoding_format"} if typed.encoding_format == "base64" else ()),
             source=SourceBody(Wire.OPENAI_EMBEDDINGS, decoded),
         )
         return Call(request, Wire.OPENAI_EMBEDDINGS, context=context or DEFAULT_CONTEXT)
 
     def render(self, response: InferenceResponse, explain: Explanation) -> bytes:
-        """Same wire: the provider's own bytes. Otherwise a list of plain numbers: ``encoding_format`` is named as degraded."""
+        """Same wire: the provider's own bytes. Otherwise the vectors in the encoding asked for; unknown usage is ``null``."""
         assert isinstance(response, EmbeddingsResponse)
         if response.wire is Wire.OPENAI_EMBEDDINGS:
             return response.body
-        tokens = response.usage.total_input_tokens or 0
-        rows = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(response.vectors)]
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        tokens = response.usage.total_input_tokens
+        shown = _packed if explain.asked.get("encoding_format") == "base64" else tuple
+        rows = [{"object": "embedding", "index": index, "embedding": shown(vector)} for index, vector in enumerate(response.vectors)]
+        usage = None if tokens is None else {"prompt_tokens": tokens, "total_tokens": tokens}
         model = response.model or explain.target.upstream_model
         return msgspec.json.encode({"object": "list", "data": rows, "model": model, "usage": usage})
 
@@ -58,11 +61,16 @@ class OpenAIEmbeddings(Dialect):
         raise invalid_request("Embeddings do not stream.", param="stream")
 
 
+def _packed(vector: tuple[float, ...]) -> str:
+    """32-bit floats, little endian, in base64."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
 def _inputs(value: str | list[str | int | list[int]]) -> tuple[str | tuple[int, ...], ...]:
     """A list of numbers is one input; anything else is one input per item."""
     if isinstance(value, str):
         return (value,)
-    if not value or (len(value) > _INPUTS_MAX and not isinstance(value[0], int)):
+    if not value or any(item == [] for item in value) or (len(value) > _INPUTS_MAX and not isinstance(value[0], int)):
         raise invalid_request(f"input: use 1 to {_INPUTS_MAX} texts or lists of tokens.", param="input")
     tokens = tuple(item for item in value if isinstance(item, int))
     if tokens and len(tokens) == len(value):

@@ -191,7 +191,8 @@ def _tools(top: Mapping[str, Any]) -> tuple[OfferedTool, ...]:
         for function in declared or ():
             if not isinstance(function, dict) or not isinstance(function.get("name"), str):
                 raise Refusal("* GenerateContentRequest.tools[0].function_declarations[0].name: Invalid function name.")
-            schema = function.get("parametersJsonSchema") or function.get("parameters") or {"type": "object"}
+            spelled = {camel(name): each for name, each in function.items()}
+            schema = spelled.get("parametersJsonSchema") or spelled.get("parameters") or {"type": "object"}
             found.append(OfferedTool(function["name"], _plain_schema(schema)))
     return tuple(found)
 

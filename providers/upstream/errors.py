@@ -231,6 +231,13 @@ class ContextTooLong(CallerFault):
     fail_over = True
 
 
+class ForeignState(CallerFault):
+    """The request carries state of another account (an answer's id, encrypted reasoning); its issuer would know it."""
+
+    code = "foreign_state"
+    fail_over = True
+
+
 class ContentRefused(CallerFault):
     code = "content_policy"
     category = ErrorCategory.POLICY

@@ -115,7 +115,8 @@ def test_B11_what_no_well_behaved_client_sends_is_refused_and_the_gateway_lives(
 @pytest.mark.parametrize("spoofed", [b"X_Gateway_Context", b"X-Gateway_Context", b"Content_Encoding", b"Transfer_Encoding"])
 def test_B10_a_header_spelt_with_an_underscore_is_not_taken_for_the_real_one(gateway: LiveGateway, spoofed: bytes) -> None:
     body = json.dumps({"model": "sim-small", "messages": [{"role": "user", "content": "Hi"}]}).encode()
-    head = (b"POST /v1/chat/completions HTTP/1.1", b"Host: localhost", b"Authorization: Bearer " + gateway.key.encode())
+    sent_by = (b"Authorization: Bearer " + gateway.key.encode(), b"Content-Type: application/json")
+    head = (b"POST /v1/chat/completions HTTP/1.1", b"Host: localhost", *sent_by)
     tail = (spoofed + b": not/a context", b"Content-Length: %d" % len(body), b"Connection: close", b"", body)
     with connect(gateway) as connection:
         connection.sendall(b"\r\n".join((*head, *tail)))
@@ -164,4 +165,4 @@ def test_B13_multipart_means_nothing_to_a_json_path(gateway: LiveGateway) -> Non
         + b"\r\n--b--\r\n"
     )
     answer = gateway.client.post("/v1/chat/completions", content=form, headers={"Content-Type": "multipart/form-data; boundary=b"})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")

@@ -11,13 +11,22 @@ from providers.upstream.adapters.cohere import CohereAdapter
 from providers.upstream.adapters.gemini import GeminiAdapter
 from providers.upstream.adapters.ollama import OllamaAdapter
 from providers.upstream.adapters.openai import OpenAIAdapter
+from providers.upstream.adapters.responses import ResponsesAdapter
 from providers.upstream.adapters.text_generation import TextGenerationAdapter
 from providers.upstream.types import InferenceRequest, ProviderSpec, Wire
 
 ADAPTERS: Mapping[Wire, Adapter] = MappingProxyType(
     {
         adapter.wire: adapter
-        for adapter in (OpenAIAdapter(), AnthropicAdapter(), GeminiAdapter(), OllamaAdapter(), CohereAdapter(), TextGenerationAdapter())
+        for adapter in (
+            OpenAIAdapter(),
+            ResponsesAdapter(),
+            AnthropicAdapter(),
+            GeminiAdapter(),
+            OllamaAdapter(),
+            CohereAdapter(),
+            TextGenerationAdapter(),
+        )
     }
 )
 

@@ -14,19 +14,27 @@ from providers.upstream.adapters.vectors import vectors_of
 from providers.upstream.errors import InvalidBody
 from providers.upstream.types import EmbeddingsRequest, EmbeddingsResponse, HttpResponse, JsonObject, Target, TokenUsage, Wire
 
+_OWN_NAMES = {"mistral": {"dimensions": "output_dimension"}}
+"""By provider kind (https://docs.mistral.ai/api/#tag/embeddings)."""
+
 
 def render_embeddings_body(request: EmbeddingsRequest, target: Target) -> JsonObject:
     """The client's own body where it speaks this format, without nulls: vLLM refuses them (U33)."""
     if request.source is not None and request.source.wire is Wire.OPENAI_EMBEDDINGS:
         sent = {name: value for name, value in request.source.body.items() if value is not None}
-        return {**sent, "model": target.upstream_model}
+        return _named(target, {**sent, "model": target.upstream_model})
     refuse_untranslatable(request)
     body: JsonObject = {"model": target.upstream_model, "input": list(request.inputs), "encoding_format": "float"}
     if request.dimensions is not None:
         body["dimensions"] = request.dimensions
     if request.end_user is not None:
         body["user"] = request.end_user
-    return body
+    return _named(target, body)
+
+
+def _named(target: Target, body: JsonObject) -> JsonObject:
+    names = _OWN_NAMES.get(target.provider.kind, {})
+    return {names.get(name, name): value for name, value in body.items()}
 
 
 def parse_embeddings_answer(request: EmbeddingsRequest, response: HttpResponse) -> EmbeddingsResponse:

@@ -14,6 +14,7 @@ from providers.upstream.adapters.openai_models import parse_models
 from providers.upstream.adapters.openai_request import render_body
 from providers.upstream.adapters.openai_stream import OpenAIStreamParser
 from providers.upstream.adapters.retry_hints import rate_limit_state
+from providers.upstream.adapters.translation import left_out
 from providers.upstream.errors import UpstreamError
 from providers.upstream.types import (
     ChatRequest,
@@ -47,7 +48,9 @@ class OpenAIAdapter(Adapter):
         return OpenAIStreamParser()
 
     def render_embeddings(self, request: EmbeddingsRequest, target: Target) -> HttpRequest:
-        return HttpRequest(path="/embeddings", body=encode(render_embeddings_body(request, target)), headers=_JSON)
+        same_wire = request.source is not None and request.source.wire is Wire.OPENAI_EMBEDDINGS
+        body = encode(render_embeddings_body(request, target))
+        return HttpRequest(path="/embeddings", body=body, headers=_JSON, degraded=() if same_wire else left_out(request))
 
     def parse_embeddings(self, request: EmbeddingsRequest, response: HttpResponse) -> EmbeddingsResponse:
         return parse_embeddings_answer(request, response)

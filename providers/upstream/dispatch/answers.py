@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from providers.upstream.dispatch.affinity import states_of
 from providers.upstream.dispatch.attempts import AttemptLedger, AttemptOutcome, AttemptRecord, Billing, Upstreams
 from providers.upstream.dispatch.failover import Call, Failover, abandoned_outcome, failure_outcome
 from providers.upstream.dispatch.streams import LiveStream
 from providers.upstream.errors import UpstreamError
 from providers.upstream.transport import Deadline
-from providers.upstream.types import ChatRequest, HttpResponse, InferenceRequest, InferenceResponse, Plan, StreamEvent, Target, Wire
+from providers.upstream.types import (
+    ChatRequest,
+    ChatResponse,
+    HttpResponse,
+    InferenceRequest,
+    InferenceResponse,
+    Plan,
+    StreamEvent,
+    Target,
+    Wire,
+)
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -86,6 +97,8 @@ async def _answer_once(call: Call, request: InferenceRequest, request_headers: M
     try:
         response = await call.up.transport.send(call.target.provider, call.credential, call.http_request, call.deadline, request_headers)
         answer = _parsed(call, request, response)
+        if answer.wire is Wire.OPENAI_RESPONSES and isinstance(answer, ChatResponse):
+            call.remember(states_of(answer))
         await call.settle(_success_outcome(call, answer), None)
     except UpstreamError as error:
         await call.settle(failure_outcome(call, error), error)

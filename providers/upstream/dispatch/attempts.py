@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from providers.upstream.breaker import Breakers
+from providers.upstream.dispatch.affinity import Affinity
 from providers.upstream.errors import CircuitOpen, UpstreamError
 from providers.upstream.transport import Transport
 from providers.upstream.types import RoutingSettings, Target, TokenUsage
@@ -114,6 +115,7 @@ class Upstreams:
         self.clock = clock
         self.jitter = jitter
         self.sleep = sleep
+        self.affinity = Affinity()
         self.drains = 0
         """Streams read on after their client left."""
         self._pending: set[asyncio.Task[Any]] = set()

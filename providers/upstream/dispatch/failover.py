@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import structlog
 
 from providers.upstream.adapters import Adapter, adapter_for
+from providers.upstream.dispatch.affinity import Issuer
 from providers.upstream.dispatch.attempts import (
     AllTargetsFailed,
     AttemptLedger,
@@ -50,6 +51,10 @@ class Call:
     deadline: Deadline
     started_at: float
     _is_settled: bool = False
+
+    def remember(self, states: Iterable[str]) -> None:
+        """What the provider issued with this call comes back to it first."""
+        self.up.affinity.remember(states, Issuer(self.target.provider.id, self.credential.id if self.credential else None))
 
     @property
     def elapsed_ms(self) -> int:
@@ -110,10 +115,13 @@ class Failover:
     _calls: int = 0
     _last: UpstreamError | None = None
     _soonest_s: float | None = None
+    _issuer: Issuer | None = None
 
     async def run(self, attempt: Callable[[Call], Awaitable[T]]) -> tuple[T, Target]:
         """The first answer any target gives. Raises ``AllTargetsFailed``, and what ``ledger.open`` raises."""
-        self._fresh.extend(_Candidate(target) for target in self.plan.targets)
+        self._issuer = self.up.affinity.issuer_of(self.request.provider_state) if self.request.provider_state else None
+        issuer_first = sorted(self.plan.targets, key=lambda target: self._issuer is not None and target.provider.id != self._issuer.provider_id)
+        self._fresh.extend(_Candidate(target) for target in issuer_first)
         while (candidate := await self._next()) is not None:
             try:
                 return await self._try(candidate, attempt), candidate.target
@@ -146,7 +154,7 @@ class Failover:
         target, started_at, attempt_no = candidate.target, self.up.clock(), 0
         credential = None
         try:
-            credential = self._credential(target.provider)
+            credential = self._credential(target)
             preset = target.provider.preset
             request = self.request if preset is None else with_preset(self.request, preset)
             adapter, prefix = adapter_for(target.provider, request)
@@ -184,9 +192,13 @@ class Failover:
         if not opening.cancelled() and opening.exception() is None:
             await self.ledger.close(opening.result(), outcome)
 
-    def _credential(self, provider: ProviderSpec) -> CredentialRef | None:
-        """The first key nobody refused lately; keys that rest are used when there is no other."""
+    def _credential(self, target: Target) -> CredentialRef | None:
+        """The key that issued what the request carries, else the first one nobody refused lately; keys that rest are used
+        when there is no other."""
+        provider = target.provider
         usable = [credential for credential in provider.credentials if credential.id not in self._dead_credentials]
+        if self._issuer is not None and self._issuer.provider_id == provider.id:
+            usable.sort(key=lambda credential: self._issuer is None or credential.id != self._issuer.credential_id)
         if usable:
             return min(usable, key=lambda credential: self.up.is_resting(credential.id))
         if provider.credentials:

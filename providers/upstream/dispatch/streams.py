@@ -161,6 +161,8 @@ class LiveStream:
                 self._is_over = True
             if event.data:
                 self._events += 1
+            if delta.reasoning_signature and self.wire is Wire.OPENAI_RESPONSES:
+                self._call.remember((delta.reasoning_signature,))
             if delta.has_content:
                 self._count(delta)
             batch.append(StreamEvent(event.raw, delta))
@@ -179,6 +181,8 @@ class LiveStream:
 
     async def _succeed(self) -> None:
         self._is_left = True
+        if self.wire is Wire.OPENAI_RESPONSES:
+            self._call.remember((self._parser.upstream_id,))
         if self._upstream.at_eof:
             await self._upstream.aclose()
         else:  # the end of the body is still under way; waiting for it saves the connection, but not on the client's time

@@ -7,7 +7,7 @@ from typing import Any
 
 from aigateway.dialects.base import Sent
 from aigateway.dialects.openai_chat import OpenAIChat
-from providers.upstream.types import ChatDelta, FinishReason, StreamEvent, TokenUsage, Wire
+from providers.upstream.types import ChatDelta, FinishReason, StreamEvent, TokenUsage, ToolCallDelta, Wire
 from tests.aigateway.samples import explanation, target
 
 BODY = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "x"}]}
@@ -60,3 +60,56 @@ def test_other_clients_get_no_usage_unasked() -> None:
     finish = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     deltas = [ChatDelta(finish_reason=FinishReason.STOP), ChatDelta(usage=USAGE)]
     assert same_wire(finish, usage, deltas=deltas, agent="OpenAI/Python") == [finish, "[DONE]"]
+
+
+def test_usage_that_groq_tells_elsewhere_is_told_again() -> None:
+    finish = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "x_groq": {"usage": {"prompt_tokens": 4}}}
+    out = same_wire(finish, deltas=[ChatDelta(finish_reason=FinishReason.STOP, usage=USAGE)])
+    assert (out[0], out[1]["usage"]["prompt_tokens"], out[2:]) == (finish, 4, ["[DONE]"])
+
+
+FRAGMENTS = [
+    ChatDelta(id="i", model="c", text="Well", tool_calls=(ToolCallDelta(0, "a", "weather"),)),
+    ChatDelta(tool_calls=(ToolCallDelta(0, arguments='{"city":'), ToolCallDelta(1, "b", "news", "{}"))),
+    ChatDelta(tool_calls=(ToolCallDelta(0, arguments='"x"}'),)),
+    ChatDelta(finish_reason=FinishReason.TOOL_CALLS),
+]
+FINISH = {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
+
+
+def test_fragments_of_calls_are_put_together_in_a_translated_stream() -> None:
+    stream = renderer(Wire.ANTHROPIC_MESSAGES)
+    assert_whole(read(b"".join(stream.event(StreamEvent(b"anything", delta)) for delta in FRAGMENTS) + stream.end(explanation)))
+
+
+def test_fragments_of_calls_are_put_together_in_openais_own_stream() -> None:
+    out = same_wire({"id": "i"}, {"id": "i"}, {"id": "i"}, FINISH, deltas=FRAGMENTS)
+    assert_whole(out)
+    assert (out[1]["id"], out[1]["model"], out[2]) == ("i", "c", FINISH)
+
+
+def assert_whole(out: list[Any]) -> None:
+    text, calls, finish, *_ = [chunk["choices"][0] for chunk in out if chunk != "[DONE]"]
+    assert text["delta"]["content"] == "Well"
+    told = [(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in calls["delta"]["tool_calls"]]
+    assert told == [("a", "weather", '{"city":"x"}'), ("b", "news", "{}")]
+    assert finish["finish_reason"] == "tool_calls"
+
+
+def test_whole_calls_of_openais_own_stream_pass_byte_for_byte() -> None:
+    called = {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0}]}, "finish_reason": "tool_calls"}], "p": "abc"}
+    whole = (ToolCallDelta(0, "a", "weather", '{"city":"x"}'),)
+    assert same_wire(called, deltas=[ChatDelta(tool_calls=whole, finish_reason=FinishReason.TOOL_CALLS)])[0] == called
+
+
+def test_a_call_without_arguments_gets_an_empty_object() -> None:
+    begun = ChatDelta(tool_calls=(ToolCallDelta(0, "a", "now"),))
+    out = same_wire({}, FINISH, deltas=[begun, ChatDelta(finish_reason=FinishReason.TOOL_CALLS)])
+    assert out[-3]["choices"][0]["delta"]["tool_calls"][0]["function"] == {"arguments": "{}", "name": "now"}
+
+
+def test_another_choices_text_in_the_chunk_of_a_fragment_is_not_lost() -> None:
+    other = ChatDelta(choice_index=1, text="Hi")
+    begun = ChatDelta(tool_calls=(ToolCallDelta(0, "a", "now"),), others=(other,))
+    out = same_wire({"choices": []}, FINISH, deltas=[begun, ChatDelta(finish_reason=FinishReason.TOOL_CALLS)])
+    assert [chunk["choices"][0]["delta"].get("content") for chunk in out[:-1]][0] == "Hi"

@@ -16,7 +16,7 @@ from providers.upstream.adapters.json_values import (
     snippet,
     text_at,
 )
-from providers.upstream.adapters.openai_message import arguments_text, finish_reason, reasoning_of, text_and_thinking
+from providers.upstream.adapters.openai_message import arguments_text, finish_reason, logprobs_of, reasoning_of, text_and_thinking
 from providers.upstream.adapters.openai_usage import parse_usage
 from providers.upstream.errors import InvalidBody
 from providers.upstream.sse import SseEvent
@@ -162,6 +162,7 @@ class OpenAIStreamParser(StreamParser):
             id=text_at(chunk, "id") or None,
             model=text_at(chunk, "model") or None,
             choice_index=index,
+            logprobs=logprobs_of(choice) if choice.get("logprobs") else (),
         )
 
     def _tool_call_deltas(self, choice_index: int, delta: JsonObject) -> tuple[ToolCallDelta, ...]:

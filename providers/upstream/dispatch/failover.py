@@ -119,9 +119,7 @@ class Failover:
 
     async def run(self, attempt: Callable[[Call], Awaitable[T]]) -> tuple[T, Target]:
         """The first answer any target gives. Raises ``AllTargetsFailed``, and what ``ledger.open`` raises."""
-        self._issuer = self.up.affinity.issuer_of(self.request.provider_state) if self.request.provider_state else None
-        issuer_first = sorted(self.plan.targets, key=lambda target: self._issuer is not None and target.provider.id != self._issuer.provider_id)
-        self._fresh.extend(_Candidate(target) for target in issuer_first)
+        self._fresh.extend(_Candidate(target) for target in self._issuer_first())
         while (candidate := await self._next()) is not None:
             try:
                 return await self._try(candidate, attempt), candidate.target
@@ -129,6 +127,14 @@ class Failover:
                 if not error.fail_over:
                     break
         raise self._exhausted()
+
+    def _issuer_first(self) -> list[Target]:
+        """The plan's order, after the account that issued what the request carries (U34)."""
+        issuer = self.up.affinity.issuer_of(self.request.provider_state) if self.request.provider_state else None
+        self._issuer = issuer
+        if issuer is None:
+            return [*self.plan.targets]
+        return sorted(self.plan.targets, key=lambda target: target.provider.id != issuer.provider_id)
 
     async def _next(self) -> _Candidate | None:
         """A target not asked yet, else the one whose wait ends first; never a wait while another target is free."""

@@ -8,7 +8,7 @@ import pytest
 
 from providers.upstream.adapters import ADAPTERS
 from providers.upstream.errors import CallerFault, InvalidBody, ServerFailed, StreamTruncated
-from providers.upstream.sse import SseParser
+from providers.upstream.sse import SseEvent, SseParser
 from providers.upstream.types import ChatDelta, FinishReason, HttpResponse, TokenLogprob, TokenUsage, Wire
 from tests.providers.upstream import rig
 
@@ -309,3 +309,11 @@ def test_usage_that_comes_with_an_error_is_kept() -> None:
     with pytest.raises(ServerFailed):
         parser.feed(sse)
     assert parser.usage.input_tokens == 5
+
+
+def test_log_probabilities_of_a_stream_come_with_their_text() -> None:
+    entry = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105], "top_logprobs": [{"token": "Yo", "logprob": -1.5, "bytes": [89, 111]}]}
+    choice = {"index": 0, "delta": {"content": "Hi"}, "logprobs": {"content": [entry]}, "finish_reason": None}
+    delta = ADAPTER.stream_parser().feed(SseEvent("", json.dumps({"id": "1", "choices": [choice]}).encode(), b""))
+    assert delta.text == "Hi"
+    assert delta.logprobs == (TokenLogprob("Hi", -0.5, (("Yo", -1.5),)),)

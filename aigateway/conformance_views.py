@@ -43,11 +43,15 @@ def admin_conform_view(request: HttpRequest, pk: int) -> HttpResponseBase:
         "provider": provider,
         "report": report,
         "reason": reason,
-        "rows": [(result, _COLOURS[result.result]) for result in (report.results if report else ())],
+        "rows": [(result, _label(result.name), _COLOURS[result.result]) for result in (report.results if report else ())],
         "models": Deployment.objects.filter(provider=provider, enabled=True).values_list("name", flat=True),
         "chosen": report.model.partition("/")[2] if report else "",
     }
     return TemplateResponse(request, "admin/providers/provider/conformance_report.html", context)
+
+
+def _label(check_name: str) -> str:
+    return check_name.replace("_", " ").capitalize().replace("Json", "JSON")
 
 
 class ConformanceRequestSerializer(serializers.Serializer[object]):

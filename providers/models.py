@@ -75,7 +75,7 @@ class ManagedPreset(models.Model):
     temperature = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0.0), MaxValueValidator(2.0)])
 
     def __str__(self) -> str:
-        return f"preset of {self.provider_id}"
+        return f"preset of {self.provider}"
 
 
 class Credential(models.Model):

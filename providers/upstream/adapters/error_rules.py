@@ -129,7 +129,12 @@ RULES: tuple[Rule, ...] = (
     rule(ContextTooLong, (500,), ("server_error",), ("input is too large to process",)),  # llama.cpp: larger than the batch
     # State of another account (https://platform.openai.com/docs/guides/conversation-state).
     rule(ForeignState, (400, 404), ("previous_response_not_found", "invalid_encrypted_content")),
-    rule(ForeignState, (400, 404), (), ("previous response with id", "encrypted content could not be")),
+    rule(
+        ForeignState,
+        (400, 404),
+        (),
+        ("response with id*not found", "item with id*not found", "conversation with id*not found", "encrypted content*could not be"),
+    ),
     # Content.
     rule(
         ContentRefused,

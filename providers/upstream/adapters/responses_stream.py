@@ -8,7 +8,7 @@ from providers.upstream.adapters.json_values import count_at, decode_or_none, li
 from providers.upstream.adapters.responses_answer import failure_of, finish_reason, logprobs_of, parse_usage
 from providers.upstream.errors import InvalidBody, ServerFailed
 from providers.upstream.sse import SseEvent
-from providers.upstream.types import ChatDelta, JsonObject, ToolCallDelta
+from providers.upstream.types import ChatDelta, JsonObject, TokenUsage, ToolCallDelta
 
 _NOTHING = ChatDelta()
 _REASONING = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta", "response.reasoning.delta"})
@@ -43,6 +43,7 @@ class ResponsesStreamParser(StreamParser):
             raise error_in_success({"error": body, **body}) or ServerFailed("an error event without a reason")
         response = object_at(body, "response")
         if kind == "response.failed":
+            self._note_usage(response)
             raise failure_of(response) or ServerFailed("the response failed without a reason")
         if kind in _LAST:
             return self._last(response)
@@ -54,14 +55,18 @@ class ResponsesStreamParser(StreamParser):
     def _last(self, response: JsonObject) -> ChatDelta:
         self.is_complete = True
         self.upstream_id = text_at(response, "id") or self.upstream_id
-        usage = parse_usage(response)
-        if usage is not None:
-            self.usage = self.usage.merged_with(usage)
-            self.usage_is_final = self.usage.is_complete
+        usage = self._note_usage(response)
         calls = any(text_at(item, "type") == "function_call" for item in list_at(response, "output"))
         finish = finish_reason(response, has_tool_calls=calls or bool(self._calls))
         model = text_at(response, "model") or None
         return ChatDelta(finish_reason=finish, usage=usage, id=self.upstream_id or None, model=model, is_end=True)
+
+    def _note_usage(self, response: JsonObject) -> TokenUsage | None:
+        usage = parse_usage(response)
+        if usage is not None:
+            self.usage = self.usage.merged_with(usage)
+            self.usage_is_final = self.usage.is_complete
+        return usage
 
     def _content(self, kind: str, body: JsonObject) -> ChatDelta:
         if kind == "response.output_text.delta":

@@ -15,10 +15,16 @@ import msgspec
 from aigateway.errors import invalid_request
 from providers.upstream.errors import ModelUnknown
 from providers.upstream.routing import names_for
-from providers.upstream.types import Snapshot, Target
+from providers.upstream.types import Capability, Snapshot, Target
 
 _UNKNOWN_DATE = "1970-01-01T00:00:00Z"
 _PAGE_DEFAULT = 20
+_MISTRAL_NAMES = {
+    "completion_chat": Capability.CHAT,
+    "function_calling": Capability.TOOLS,
+    "vision": Capability.VISION,
+    "reasoning": Capability.REASONING,
+}
 _PAGE_MAX = 1000
 
 
@@ -31,6 +37,7 @@ class ListedModel:
     display_name: str
     context_window_tokens: int | None = None
     max_output_tokens: int | None = None
+    capabilities: frozenset[Capability] = frozenset()
 
 
 def listed_models(snapshot: Snapshot, allowed_models: frozenset[str] | None) -> tuple[ListedModel, ...]:
@@ -41,12 +48,26 @@ def listed_models(snapshot: Snapshot, allowed_models: frozenset[str] | None) -> 
 def _listed(snapshot: Snapshot, name: str, owner: str) -> ListedModel:
     owned = (snapshot.targets[target_id] for target_id in snapshot.targets_by_name.get(name, ()) if target_id in snapshot.targets)
     target = next((target for target in owned if target.provider.slug == owner), None)
-    return ListedModel(name, owner, name) if target is None else _of_target(name, target)
+    if target is not None:
+        return _of_target(name, target)
+    return ListedModel(name, owner, name, capabilities=_common_capabilities(snapshot, name))
+
+
+def _common_capabilities(snapshot: Snapshot, route: str) -> frozenset[Capability]:
+    """What every target of a route can do."""
+    choices = snapshot.routes[route].choices if route in snapshot.routes else ()
+    targets = [snapshot.targets[choice.target_id] for choice in choices if choice.target_id in snapshot.targets]
+    return frozenset.intersection(*(target.capabilities for target in targets)) if targets else frozenset()
 
 
 def _of_target(name: str, target: Target) -> ListedModel:
     return ListedModel(
-        name, target.provider.slug, target.display_name or target.name, target.context_window_tokens, target.max_output_tokens
+        name,
+        target.provider.slug,
+        target.display_name or target.name,
+        target.context_window_tokens,
+        target.max_output_tokens,
+        target.capabilities,
     )
 
 
@@ -77,7 +98,11 @@ def openai_model(model: ListedModel) -> bytes:
 
 
 def _openai(model: ListedModel) -> dict[str, Any]:
-    return {"id": model.name, "object": "model", "created": 0, "owned_by": model.owner}
+    """OpenAI's four fields, and what Mistral's client wants to know besides (https://docs.mistral.ai/api/#tag/models)."""
+    row: dict[str, Any] = {"id": model.name, "object": "model", "created": 0, "owned_by": model.owner, "type": "base"}
+    if model.context_window_tokens is not None:
+        row["max_context_length"] = model.context_window_tokens
+    return row | {"capabilities": {name: capability in model.capabilities for name, capability in _MISTRAL_NAMES.items()}}
 
 
 # --------------------------------------------------------------------------- Anthropic

@@ -38,7 +38,7 @@ def names(listing: Any) -> list[str]:
 def test_openais_listing_has_routes_and_models() -> None:
     listing = json.loads(openai_listing(ALL))
     assert names(listing) == ["best", "a", "c", "org/b"]
-    assert listing["data"][0] == {"id": "best", "object": "model", "created": 0, "owned_by": "gateway"}
+    assert (listing["data"][0]["id"], listing["data"][0]["object"], listing["data"][0]["owned_by"]) == ("best", "model", "gateway")
     assert listing["data"][1]["owned_by"] == "acme"
 
 

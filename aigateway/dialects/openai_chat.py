@@ -145,6 +145,8 @@ def _check(typed: ChatIn) -> None:
         raise invalid_request("model: name a model, at most 200 characters.", param="model")
     if not typed.messages:
         raise invalid_request("messages: send at least one message.", param="messages", code="empty_array")
+    if typed.service_tier not in (None, "auto", "default", "flex"):
+        raise invalid_request("service_tier: use auto, default or flex; others are billed above the list price.", param="service_tier")
     if len(typed.messages) > _MAX_MESSAGES:
         raise invalid_request(f"messages: at most {_MAX_MESSAGES} messages.", param="messages")
     if len(typed.tools or ()) > _MAX_TOOLS:

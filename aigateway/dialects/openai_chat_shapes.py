@@ -126,3 +126,4 @@ class ChatIn(msgspec.Struct):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     user: str | None = None
+    service_tier: str | None = None

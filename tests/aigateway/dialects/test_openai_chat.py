@@ -349,3 +349,7 @@ def test_U09_a_broken_stream_ends_in_an_error_event_without_a_terminal() -> None
     assert raw.startswith(b"event: error\ndata: ")
     assert b"[DONE]" not in raw
     assert json.loads(raw.split(b"data: ")[1])["error"]["request_id"] == "req_1"
+
+
+def test_a_tier_that_costs_more_than_the_list_price_is_refused() -> None:
+    assert refused(body(service_tier="priority")).param == "service_tier"

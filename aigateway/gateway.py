@@ -43,6 +43,9 @@ from usage import money
 from usage.ledger_types import ESTIMATED, MEASURED, ReserveOrder, Settlement, StaleConfiguration, Void
 
 STALE_RETRIES_MAX = 5
+UNKNOWN_WINDOW_TOKENS = 400_000
+"""Taken for a context window nobody wrote down, where only the window bounds the input: as large as those of most models that
+keep conversations; an administrator who uses a larger one writes it down."""
 FREE = PriceCard(id=0, input_nano_per_mtok=0, output_nano_per_mtok=0)
 """What counting tokens costs wherever it is offered."""
 _log = structlog.get_logger("aigateway.gateway")
@@ -101,7 +104,7 @@ class Meter:
         assert target.price is not None, "routing leaves unpriced targets out"
         price = FREE if isinstance(request, CountTokensRequest) else target.price
         hold_nano = money.worst_case(
-            request.body_bytes + preset_bytes(target.provider),
+            _input_bytes(request, target),
             target.output_cap_tokens(request.max_output_tokens),
             request.choices,
             price,
@@ -152,6 +155,12 @@ class Meter:
         )
 
 
+def _input_bytes(request: InferenceRequest, target: Target) -> int:
+    """What bounds the input tokens from above, for reservations and estimates: a token is at least one byte."""
+    elsewhere = (target.context_window_tokens or UNKNOWN_WINDOW_TOKENS) if request.has_input_elsewhere else 0
+    return request.body_bytes + preset_bytes(target.provider) + elsewhere
+
+
 def _priced(ticket: Ticket, outcome: AttemptOutcome, request: InferenceRequest) -> tuple[TokenUsage, int, str]:
     if outcome.billing is Billing.MEASURED:
         try:
@@ -161,7 +170,7 @@ def _priced(ticket: Ticket, outcome: AttemptOutcome, request: InferenceRequest) 
     if not request.stream or Capability.REASONING in ticket.target.capabilities:
         # What was generated unseen, a lost answer or hidden reasoning, has no other bound than what was reserved.
         return outcome.usage, ticket.hold_nano, ESTIMATED
-    input_bytes = request.body_bytes + preset_bytes(ticket.target.provider)
+    input_bytes = _input_bytes(request, ticket.target)
     usage, cost_nano = money.estimate(input_bytes, outcome.delivered_output_bytes, outcome.events, ticket.price, ticket.hold_nano)
     return usage, cost_nano, ESTIMATED
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from providers.upstream.types import ChatChoice, ChatResponse, FinishReason, TokenLogprob, TokenUsage, ToolCall
+from aigateway.dialects.openai_chat_answer import signature_out
+from providers.upstream.adapters.json_values import list_at, text_at
+from providers.upstream.adapters.responses_request import SIGNED_BY_OTHERS
+from providers.upstream.types import ChatChoice, ChatResponse, FinishReason, ReasoningPart, TokenLogprob, TokenUsage, ToolCall
+
+_THOUGHT, _REDACTED = f"{SIGNED_BY_OTHERS}t.", f"{SIGNED_BY_OTHERS}r."
 
 _REASONS = {FinishReason.LENGTH: "max_output_tokens", FinishReason.CONTENT_FILTER: "content_filter"}
 # What a Response repeats of its request, with the API's own defaults.
@@ -62,21 +67,34 @@ def finished_out(
 
 def items_out(choice: ChatChoice, answer_id: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
-    thoughts = "\n\n".join(part.text for part in choice.reasoning if part.text)
-    if thoughts:
-        items.append(reasoning_item(f"rs_{answer_id}", thoughts))
+    items += [reasoning_item(f"rs_{answer_id}_{position}", part) for position, part in enumerate(choice.reasoning)]
     parts = text_parts(choice.text, choice.refusal, choice.logprobs)
     if parts or not choice.tool_calls:
         items.append(message_item(f"msg_{answer_id}", parts or [text_part("")], choice.finish_reason))
-    return items + [call_item(f"fc_{answer_id}_{position}", call) for position, call in enumerate(choice.tool_calls)]
+    finish = choice.finish_reason
+    return items + [call_item(f"fc_{answer_id}_{position}", call, finish) for position, call in enumerate(choice.tool_calls)]
 
 
 def response_id(upstream_id: str) -> str:
     return upstream_id if upstream_id.startswith("resp_") else f"resp_{upstream_id}"
 
 
-def reasoning_item(item_id: str, thoughts: str) -> dict[str, Any]:
-    return {"id": item_id, "type": "reasoning", "summary": [{"type": "summary_text", "text": thoughts}]}
+def reasoning_item(item_id: str, part: ReasoningPart) -> dict[str, Any]:
+    """A signature travels where this API has its own opaque state. Unsigned reasoning is marked as well, so that it is never
+    sent to a provider of this API, which would look for it by its id."""
+    summary = [{"type": "summary_text", "text": part.text}] if part.text else []
+    mark = _REDACTED if part.redacted else _THOUGHT
+    return {"id": item_id, "type": "reasoning", "summary": summary, "encrypted_content": mark + (part.signature or "")}
+
+
+def reasoning_of(item: Mapping[str, Any]) -> ReasoningPart | None:
+    """The reasoning of an item that ``reasoning_item`` made, ``None`` for all others."""
+    sealed = item.get("encrypted_content")
+    if not isinstance(sealed, str) or not sealed.startswith((_REDACTED, _THOUGHT)):
+        return None
+    if sealed.startswith(_REDACTED):
+        return ReasoningPart("", sealed.removeprefix(_REDACTED), redacted=True)
+    return ReasoningPart("".join(text_at(piece, "text") for piece in list_at(item, "summary")), sealed.removeprefix(_THOUGHT) or None)
 
 
 def message_item(item_id: str, parts: list[dict[str, Any]], finish: FinishReason | None) -> dict[str, Any]:
@@ -93,14 +111,16 @@ def text_part(text: str, logprobs: Sequence[TokenLogprob] = ()) -> dict[str, Any
     return {"type": "output_text", "annotations": [], "logprobs": logprobs_out(logprobs), "text": text}
 
 
-def call_item(item_id: str, call: ToolCall) -> dict[str, Any]:
+def call_item(item_id: str, call: ToolCall, finish: FinishReason | None) -> dict[str, Any]:
+    """Gemini's signature travels where Google's OpenAI-compatible API has it: clients send items back as they came."""
     return {
         "id": item_id,
         "type": "function_call",
-        "status": "completed",
+        "status": "incomplete" if finish in _REASONS else "completed",
         "call_id": call.id,
         "name": call.name,
         "arguments": call.arguments,
+        **signature_out(call.signature),
     }
 
 

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from aigateway.dialects.base import thought_signature
 from aigateway.dialects.openai_chat import image_part
+from aigateway.dialects.openai_responses_answer import reasoning_of
 from aigateway.errors import invalid_request
-from providers.upstream.types import Message, Part, Role, TextPart, ToolCall
+from providers.upstream.types import Message, Part, ReasoningPart, Role, TextPart, ToolCall
 
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM, "developer": Role.SYSTEM}
 _TEXTS = frozenset({"input_text", "output_text", "text"})
@@ -23,6 +25,7 @@ class ItemReader:
         self.wire_only: set[str] = set()
         self.hints: set[str] = set()
         self.state: list[str] = []
+        self.has_input_elsewhere = False
 
     def messages(self, given: str | list[dict[str, Any]]) -> Iterable[Message]:
         """Raises ``GatewayError`` (400) naming the item."""
@@ -36,17 +39,20 @@ class ItemReader:
     def _take(self, where: str, item: dict[str, Any], turns: list[Message]) -> None:
         match item.get("type", "message"):
             case "message":
-                turns.append(self._message(where, item))
+                self._append_message(self._message(where, item), turns)
             case "function_call":
                 self._append_call(where, item, turns)
             case "function_call_output":
                 call_id = _text(where, item, "call_id")
                 turns.append(Message(Role.TOOL, self._parts(f"{where}.output", item.get("output")), tool_call_id=call_id))
+            case "reasoning" if (part := reasoning_of(item)) is not None:
+                self._append_reasoning(part, turns)
             case "reasoning":
                 self.hints.add("input.reasoning")  # only the account that issued it can read it
                 self._remember(item, "encrypted_content", "id")
             case "item_reference":
                 self.wire_only.add(where)
+                self.has_input_elsewhere = True
                 self._remember(item, "id")
             case kind:
                 self.wire_only.add(f"{where}.type {kind!r}")
@@ -63,9 +69,25 @@ class ItemReader:
                 self.wire_only.add(f"{where}.{name[:60]}")
         return Message(role, self._parts(f"{where}.content", item.get("content")))
 
+    def _append_message(self, message: Message, turns: list[Message]) -> None:
+        """What the model thought before it spoke belongs to the same turn."""
+        thoughts = turns[-1].parts if turns and not turns[-1].tool_calls else ()
+        if message.role is Role.ASSISTANT and thoughts and all(isinstance(part, ReasoningPart) for part in thoughts):
+            turns[-1] = replace(message, parts=(*thoughts, *message.parts))
+        else:
+            turns.append(message)
+
+    def _append_reasoning(self, part: ReasoningPart, turns: list[Message]) -> None:
+        last = turns[-1] if turns else None
+        if last is not None and last.role is Role.ASSISTANT and not last.tool_calls:
+            turns[-1] = replace(last, parts=(*last.parts, part))
+        else:
+            turns.append(Message(Role.ASSISTANT, (part,)))
+
     def _append_call(self, where: str, item: dict[str, Any], turns: list[Message]) -> None:
         """Calls of one turn follow each other as items; other formats want them in the assistant's message."""
-        call = ToolCall(_text(where, item, "call_id"), _text(where, item, "name"), _text(where, item, "arguments", may_be_empty=True))
+        arguments = _text(where, item, "arguments", may_be_empty=True)
+        call = ToolCall(_text(where, item, "call_id"), _text(where, item, "name"), arguments, thought_signature(item))
         if turns and turns[-1].role is Role.ASSISTANT:
             turns[-1] = replace(turns[-1], tool_calls=(*turns[-1].tool_calls, call))
         else:
@@ -93,6 +115,7 @@ class ItemReader:
             detail = part.get("detail")
             return image_part(part["image_url"], detail if isinstance(detail, str) else None)
         self.wire_only.add(f"{where}.type {kind!r}")
+        self.has_input_elsewhere = self.has_input_elsewhere or "file_id" in part or "file_url" in part
         return None
 
 

@@ -84,6 +84,9 @@ _HINTS = (
 )
 _LOGPROBS = "message.output_text.logprobs"
 _ENCRYPTED = "reasoning.encrypted_content"
+_CLIENT_TOOLS = ("function", "custom")
+# https://platform.openai.com/docs/pricing : "priority" costs a multiple of the list price, which the ledger does not know of.
+_TIERS = (None, "auto", "default", "flex")
 _MAX_ITEMS = 10_000
 _MAX_TOOLS = 256
 _CHOICES = {"auto": ToolChoiceMode.AUTO, "none": ToolChoiceMode.NONE, "required": ToolChoiceMode.REQUIRED}
@@ -116,6 +119,7 @@ def parse_response_request(body: bytes) -> ChatRequest:
         logprobs=_logprobs(typed),
         end_user=typed.user or None,
         provider_state=tuple(dict.fromkeys((*([typed.previous_response_id] if typed.previous_response_id else []), *reader.state))),
+        has_input_elsewhere=reader.has_input_elsewhere or _adds_input(typed),
         wire_only=frozenset(reader.wire_only),
         hints=frozenset(reader.hints),
         source=SourceBody(Wire.OPENAI_RESPONSES, decoded),
@@ -135,10 +139,18 @@ def _check(typed: ResponsesIn) -> None:
         raise invalid_request(
             "background: answers are given at once; leave it out or use false.", param="background", code="unsupported_feature"
         )
+    if typed.service_tier not in _TIERS:
+        raise invalid_request("service_tier: use auto, default or flex; others are billed above the list price.", param="service_tier")
     check_number("max_output_tokens", typed.max_output_tokens, 1, 10_000_000)
     check_number("temperature", typed.temperature, 0, 2)
     check_number("top_p", typed.top_p, 0, 1)
     check_number("top_logprobs", typed.top_logprobs, 0, 20)
+
+
+def _adds_input(typed: ResponsesIn) -> bool:
+    """Stored conversations and prompts, and tools that the provider runs itself."""
+    stored = typed.previous_response_id or typed.conversation or typed.prompt
+    return bool(stored) or any(tool.get("type") not in _CLIENT_TOOLS for tool in typed.tools or ())
 
 
 def _instructions(typed: ResponsesIn) -> list[Message]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ from aigateway.dialects.openai_responses_answer import (
     text_part,
 )
 from aigateway.errors import GatewayError
-from providers.upstream.types import ChatDelta, FinishReason, StreamEvent, TokenLogprob, TokenUsage, ToolCall, ToolCallDelta
+from providers.upstream.types import ChatDelta, FinishReason, ReasoningPart, StreamEvent, TokenLogprob, TokenUsage, ToolCall, ToolCallDelta
 
 
 class SameWireStream:
@@ -54,6 +55,7 @@ class _Item:
     logprobs: list[TokenLogprob] = field(default_factory=list)
     call_id: str = ""
     name: str = ""
+    signature: str | None = None
 
     @property
     def content(self) -> str:
@@ -84,7 +86,7 @@ class TranslatedStream:
         if delta.usage is not None:
             self._usage = self._usage.merged_with(delta.usage)
         self._finish = delta.finish_reason or self._finish
-        if delta.choice_index or not delta.has_content:
+        if delta.choice_index or not (delta.has_content or delta.reasoning_signature):
             return b""
         return self._start() + self._content(delta)
 
@@ -105,7 +107,7 @@ class TranslatedStream:
     def _start(self) -> bytes:
         if self._frame:
             return b""
-        self._answer_id = self._answer_id or f"{now_s()}"
+        self._answer_id = self._answer_id or uuid.uuid4().hex  # for upstreams that name nothing
         self._frame = frame_out(response_id(self._answer_id), self._model, self._asked, now_s())
         return b"".join(self._event(f"response.{state}", {"response": self._frame}) for state in ("created", "in_progress"))
 
@@ -114,7 +116,17 @@ class TranslatedStream:
         for kind, text in (("reasoning", delta.reasoning), ("text", delta.text), ("refusal", delta.refusal)):
             if text:
                 out += self._grow(kind, text, delta.logprobs if kind == "text" else ())
+            if kind == "reasoning" and delta.reasoning_signature:
+                out += self._sign(delta.reasoning_signature)
         return out + b"".join(self._call(call) for call in delta.tool_calls)
+
+    def _sign(self, signature: str) -> bytes:
+        """A signature follows its reasoning, or stands for reasoning that is not shown."""
+        out, item = b"", self._open
+        if item is None or item.kind != "reasoning":
+            out, item = self._begin("reasoning")
+        item.signature = signature
+        return out
 
     def _grow(self, kind: str, text: str, logprobs: tuple[TokenLogprob, ...]) -> bytes:
         out, item = b"", self._open
@@ -134,9 +146,9 @@ class TranslatedStream:
         if item is None:
             out = self._close_open()
             item = self._new("call")
-            item.call_id, item.name = call.id or f"call_{call.index}", call.name or ""
+            item.call_id, item.name, item.signature = call.id or f"call_{call.index}", call.name or "", call.signature
             self._calls[call.index] = item
-            begun = {**call_item(item.id, ToolCall(item.call_id, item.name, "")), "status": "in_progress"}
+            begun = {**call_item(item.id, ToolCall(item.call_id, item.name, "", item.signature), None), "status": "in_progress"}
             out += self._event("response.output_item.added", {"output_index": item.index, "item": begun})
         if call.arguments:
             item.pieces.append(call.arguments)
@@ -153,7 +165,7 @@ class TranslatedStream:
         out = self._close_open()
         self._open = item = self._new(kind)
         if kind == "reasoning":
-            begun: dict[str, Any] = {**reasoning_item(item.id, ""), "summary": []}
+            begun: dict[str, Any] = reasoning_item(item.id, ReasoningPart(""))
             part = ("response.reasoning_summary_part.added", {"summary_index": 0, "part": {"type": "summary_text", "text": ""}})
         else:
             begun = {**message_item(item.id, [], None), "status": "in_progress"}
@@ -166,9 +178,10 @@ class TranslatedStream:
         if item is None:
             return b""
         if item.kind == "reasoning":
-            done = reasoning_item(item.id, item.content)
+            done = reasoning_item(item.id, ReasoningPart(item.content, item.signature))
+            summary = {"type": "summary_text", "text": item.content}
             out = self._of(item, "response.reasoning_summary_text.done", {"summary_index": 0, "text": item.content})
-            out += self._of(item, "response.reasoning_summary_part.done", {"summary_index": 0, "part": done["summary"][0]})
+            out += self._of(item, "response.reasoning_summary_part.done", {"summary_index": 0, "part": summary})
         else:
             part = _part(item)
             done = message_item(item.id, [part], self._finish)
@@ -180,7 +193,9 @@ class TranslatedStream:
 
     def _close_call(self, item: _Item) -> bytes:
         out = self._of(item, "response.function_call_arguments.done", {"name": item.name, "arguments": item.content})
-        return out + self._item_done(item, call_item(item.id, ToolCall(item.call_id, item.name, item.content)))
+        return out + self._item_done(
+            item, call_item(item.id, ToolCall(item.call_id, item.name, item.content, item.signature), self._finish)
+        )
 
     def _item_done(self, item: _Item, done: dict[str, Any]) -> bytes:
         self._done[item.index] = done

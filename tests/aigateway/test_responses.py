@@ -12,12 +12,12 @@ from pydantic import BaseModel
 
 from providers import actions
 from providers.audit import SYSTEM
-from providers.models import Provider
+from providers.models import Deployment, Provider
 from providers.simulator.routes import base_url_for
 from providers.upstream.types import Secret
 from tests.aigateway.conftest import LiveGateway, events, price_model
 from tests.providers.simulator.fixtures import SimulatorHandle
-from usage.models import LedgerEntry
+from usage.models import Attempt, LedgerEntry
 
 TOOL = {
     "type": "function",
@@ -245,3 +245,14 @@ def test_U34_state_that_nobody_issued_is_the_clients_fault(two_accounts: LiveGat
     answer = ask(two_accounts, model="shared", previous_response_id="resp_foreign")
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "foreign_state")
     assert simulator.bill() == []
+
+
+def test_a_stored_conversation_is_reserved_for_up_to_the_window(two_accounts: LiveGateway) -> None:
+    """Its tokens are billed again with every turn, and the body holds none of them."""
+    deployment = Deployment.objects.get(name="a")
+    deployment.context_window_tokens = 50_000
+    actions.save_deployment(deployment, SYSTEM)
+    first = ask(two_accounts, model="a").json()["id"]
+    assert ask(two_accounts, model="a", previous_response_id=first).status_code == 200
+    plain, continued = Attempt.objects.order_by("dispatched_at").values_list("hold_nano", flat=True)
+    assert continued - plain >= 50_000 * 1000 > plain

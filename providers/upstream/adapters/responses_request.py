@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from providers.upstream.adapters.json_values import text_at
 from providers.upstream.adapters.translation import left_out, refusal, refuse_untranslatable
 from providers.upstream.types import (
     ChatRequest,
@@ -21,6 +22,8 @@ from providers.upstream.types import (
     Wire,
 )
 
+SIGNED_BY_OTHERS = "gw1."
+"""Begins the ``encrypted_content`` of a reasoning item that the gateway made of another provider's answer."""
 _FORCING = (ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED)
 _LOGPROBS = "message.output_text.logprobs"
 
@@ -30,8 +33,8 @@ def render_body(request: ChatRequest, target: Target) -> tuple[JsonObject, tuple
     source = request.source
     if source is not None and source.wire is Wire.OPENAI_RESPONSES:
         body = {name: value for name, value in source.body.items() if value is not None}
+        body, degraded = _without_what_others_said(body)
         sent = body.get("max_output_tokens")
-        degraded: tuple[str, ...] = ()
     else:
         refuse_untranslatable(request)
         body, dropped = _translated(request)
@@ -41,6 +44,24 @@ def render_body(request: ChatRequest, target: Target) -> tuple[JsonObject, tuple
     if request.stream:
         body["stream"] = True
     return body, degraded
+
+
+def _without_what_others_said(body: JsonObject) -> tuple[JsonObject, tuple[str, ...]]:
+    """The body without what the gateway itself added to earlier answers of other providers, which this API refuses."""
+    given = body.get("input")
+    if not isinstance(given, list):
+        return body, ()
+    names: set[str] = set()
+    kept: list[Any] = []
+    for item in given:
+        if text_at(item, "type") == "reasoning" and text_at(item, "encrypted_content").startswith(SIGNED_BY_OTHERS):
+            names.add("input.reasoning")
+        elif isinstance(item, dict) and "extra_content" in item:
+            names.add("input.extra_content")
+            kept.append({name: value for name, value in item.items() if name != "extra_content"})
+        else:
+            kept.append(item)
+    return ({**body, "input": kept} if names else body), tuple(sorted(names))
 
 
 def _translated(request: ChatRequest) -> tuple[JsonObject, set[str]]:

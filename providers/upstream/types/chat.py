@@ -196,6 +196,8 @@ class ChatRequest:
     answer (labels for the provider's books): another adapter leaves them out and says so in ``HttpRequest.degraded``.
     ``logprobs`` asks for the log probabilities of the tokens with that many alternatives each (0: the chosen ones only).
     ``provider_state`` holds ids and opaque blocks that only the account that issued them understands (U34).
+    ``has_input_elsewhere``: the provider adds input that the body does not hold (a stored conversation, files, what its own tools
+    find), so only the context window bounds it.
     """
 
     model: str
@@ -217,6 +219,7 @@ class ChatRequest:
     logprobs: int | None = None
     end_user: str | None = None
     provider_state: tuple[str, ...] = ()
+    has_input_elsewhere: bool = False
     wire_only: frozenset[str] = frozenset()
     hints: frozenset[str] = frozenset()
     source: SourceBody | None = None

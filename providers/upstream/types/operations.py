@@ -24,6 +24,7 @@ class EmbeddingsRequest:
     choices: int = 1
     images_by_address: int = 0
     provider_state: tuple[str, ...] = ()
+    has_input_elsewhere: bool = False
 
     def required_capabilities(self) -> frozenset[Capability]:
         return frozenset({Capability.EMBEDDINGS})
@@ -65,6 +66,7 @@ class CountTokensRequest:
     max_output_tokens: int | None = 0
     choices: int = 1
     images_by_address: int = 0
+    has_input_elsewhere: bool = False
 
     def required_capabilities(self) -> frozenset[Capability]:
         return self.chat.required_capabilities() | {Capability.COUNT_TOKENS}

@@ -14,7 +14,9 @@ from providers.upstream.adapters.translation import refusal
 from providers.upstream.types import JsonObject
 
 # Keys of a turn that are labels or repeat what the model does not need to see again.
-_TURN_LABELS = frozenset(("name", "annotations", "reasoning", "reasoning_content", "reasoning_details", "refusal"))
+_TURN_LABELS = frozenset(
+    ("name", "annotations", "reasoning", "reasoning_content", "reasoning_details", "refusal", "provider_specific_fields", "cache_control")
+)
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 

@@ -112,6 +112,11 @@ def test_U30_missing_usage_is_unknown_not_zero(missing) -> None:
     assert parsed(with_message({"content": "x"}, **missing)).usage == TokenUsage()
 
 
+def test_U30_a_usage_of_zero_is_zero_and_not_missing() -> None:
+    zero = with_usage({"prompt_tokens": 0, "completion_tokens": 0})
+    assert (zero.input_tokens, zero.output_tokens, zero.is_complete) == (0, 0, True)
+
+
 def test_older_llama_cpp_servers_count_in_timings() -> None:
     answer = parsed(with_message({"content": "x"}, timings={"cache_n": 4, "prompt_n": 6, "predicted_n": 3}))
     assert answer.usage == TokenUsage(input_tokens=6, cache_read_tokens=4, output_tokens=3)

@@ -145,6 +145,13 @@ def test_turns_keep_only_the_keys_mistral_takes() -> None:
     refused("mistral", {"messages": [{"role": "assistant", "content": "", "function_call": {"name": "f"}}]}, "messages[0].function_call")
 
 
+def test_what_clients_echo_is_left_out_and_reported() -> None:
+    turn = {"role": "assistant", "content": "a", "provider_specific_fields": {"prefix": "x"}, "cache_control": {"type": "ephemeral"}}
+    sent, degraded = send("mistral", {"messages": [turn]})
+    assert sent["messages"] == [{"role": "assistant", "content": "a"}]
+    assert degraded == ("messages.cache_control", "messages.provider_specific_fields")
+
+
 def test_tool_call_ids_get_mistrals_form_the_same_in_every_turn() -> None:
     def calls(*ids: str) -> list[dict[str, Any]]:
         return [{"id": one, "type": "function", "function": {"name": "f", "arguments": "{}"}} for one in ids]

@@ -57,7 +57,12 @@ STATIC = (
     _manage("system checks", "check", "--fail-level", "WARNING"),
     _manage("deployment checks", "check", "--deploy", "--fail-level", "WARNING", env=PRODUCTION),
 )
-TESTS = (_pytest("postgresql", "--cov", "--cov-report", "term:skip-covered"), _pytest("sqlite"))
+# What does not depend on the database runs once.
+ONCE = ("architecture", "fuzz", "conformance", "providers/upstream", "providers/simulator", "aigateway/clients", "aigateway/dialects")
+TESTS = (
+    _pytest("postgresql", "--cov", "--cov-report", "term:skip-covered"),
+    _pytest("sqlite", *(f"--ignore=tests/{folder}" for folder in ONCE)),
+)
 
 
 class Runner:

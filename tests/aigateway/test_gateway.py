@@ -206,7 +206,7 @@ def first_and(second: SimulatorHandle) -> list[dict[str, int]]:
     return [{"cost_nano": lines()[0].cost_nano}, *survivor]
 
 
-def test_all_targets_failed_is_one_error_that_lists_every_attempt(gateway: LiveGateway) -> None:
+def test_U19_all_targets_failed_is_one_error_that_lists_every_attempt(gateway: LiveGateway) -> None:
     response = gateway.chat("[sim fault=http_401]")
     error = response.json()["error"]
     assert (response.status_code, error["code"]) == (502, "upstream_auth_rejected")

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 MODELS = [
     {"id": "alpha-large", "object": "model", "context_window": 32_000, "max_completion_tokens": 8_000},
     {"id": "alpha-small", "object": "model"},
-    {"id": "alpha-embed", "object": "model"},
+    {"id": "alpha-whisper", "object": "model"},
 ]
 
 

@@ -192,10 +192,10 @@ def openai() -> Provider:
     return make_provider("", kind="openai", label="")
 
 
-def test_R205_an_import_adds_chat_models_with_prices_from_the_package():
+def test_R205_an_import_adds_what_chats_or_embeds_with_prices_from_the_package():
     provider = openai()
     report = actions.import_models(provider.pk, LISTINGS, SYSTEM)
-    assert (report.created, report.updated, report.priced, report.skipped) == (2, 0, 1, 2)
+    assert (report.created, report.updated, report.priced, report.skipped) == (3, 0, 2, 1)
     assert report.unpriced == ("gpt-nobody-priced",)
     model = Deployment.objects.get(name="gpt-4o")
     assert (model.max_output_tokens, model.context_window_tokens) == (16_384, 128_000)
@@ -215,8 +215,8 @@ def test_an_import_twice_changes_nothing():
     provider = openai()
     actions.import_models(provider.pk, LISTINGS, SYSTEM)
     report = actions.import_models(provider.pk, LISTINGS, SYSTEM)
-    assert (report.created, report.updated, report.priced) == (0, 2, 0)
-    assert Price.objects.count() == 1
+    assert (report.created, report.updated, report.priced) == (0, 3, 0)
+    assert Price.objects.count() == 2
 
 
 def test_an_import_keeps_what_an_admin_set():
@@ -235,9 +235,9 @@ def test_an_import_keeps_what_an_admin_set():
 
 def test_an_imported_price_that_moved_is_added_as_a_new_row():
     provider = openai()
-    actions.import_models(provider.pk, LISTINGS, SYSTEM)
+    actions.import_models(provider.pk, LISTINGS[:1], SYSTEM)
     Price.objects.update(input_nano_per_mtok=1, valid_from=timezone.now() - timedelta(days=1))
-    assert actions.import_models(provider.pk, LISTINGS, SYSTEM).priced == 1
+    assert actions.import_models(provider.pk, LISTINGS[:1], SYSTEM).priced == 1
     assert sorted(Price.objects.values_list("input_nano_per_mtok", flat=True)) == [1, 2_500_000_000]
 
 
@@ -255,10 +255,11 @@ def test_the_listing_decides_about_capabilities_where_it_says_anything():
     listings = [
         ModelListing("talks", capabilities=frozenset({Capability.CHAT})),
         ModelListing("embeds", capabilities=frozenset({Capability.EMBEDDINGS})),
+        ModelListing("sees", capabilities=frozenset({Capability.VISION})),
     ]
     report = actions.import_models(provider.pk, listings, SYSTEM)
-    assert (report.created, report.skipped) == (1, 1)
-    assert Deployment.objects.get().capabilities == ["chat"]
+    assert (report.created, report.skipped) == (2, 1)
+    assert dict(Deployment.objects.values_list("name", "capabilities")) == {"talks": ["chat"], "embeds": ["embeddings"]}
 
 
 def test_what_a_listing_does_not_speak_about_stays_as_the_catalogue_assumes():
@@ -328,7 +329,7 @@ def test_the_simulators_models_are_priced_on_any_compatible_host():
 
 def test_M13_a_stored_price_is_never_changed():
     provider = openai()
-    actions.import_models(provider.pk, LISTINGS, SYSTEM)
+    actions.import_models(provider.pk, LISTINGS[:1], SYSTEM)
     price = Price.objects.get()
     price.input_nano_per_mtok = 1
     with pytest.raises(ValidationError, match="never changed"):

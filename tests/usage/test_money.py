@@ -156,7 +156,7 @@ def test_cost_equals_exact_decimal_arithmetic(usage: TokenUsage, card: PriceCard
 
 
 @given(usages, cards)
-def test_no_call_within_its_bounds_costs_more_than_its_worst_case(usage: TokenUsage, card: PriceCard) -> None:
+def test_B15_no_call_within_its_bounds_costs_more_than_its_worst_case(usage: TokenUsage, card: PriceCard) -> None:
     bound = worst_case(usage.total_input_tokens or 0, usage.total_output_tokens or 0, 1, card)
     assert cost_of(usage, card) <= bound
 

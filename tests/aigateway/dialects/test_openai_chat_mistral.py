@@ -112,4 +112,4 @@ def test_another_choices_text_in_the_chunk_of_a_fragment_is_not_lost() -> None:
     other = ChatDelta(choice_index=1, text="Hi")
     begun = ChatDelta(tool_calls=(ToolCallDelta(0, "a", "now"),), others=(other,))
     out = same_wire({"choices": []}, FINISH, deltas=[begun, ChatDelta(finish_reason=FinishReason.TOOL_CALLS)])
-    assert [chunk["choices"][0]["delta"].get("content") for chunk in out[:-1]][0] == "Hi"
+    assert next(chunk["choices"][0]["delta"].get("content") for chunk in out[:-1]) == "Hi"

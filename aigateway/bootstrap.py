@@ -23,8 +23,7 @@ from providers.simulator.catalogue import MODELS, SimulatedModel
 from providers.upstream.types import ModelListing
 from usage import keys
 from usage.actions import ActionRefused, create_api_key
-from usage.models import ApiKey
-from usage.permissions import FINANCE_GROUP
+from usage.models import FINANCE_GROUP, ApiKey
 
 SIMULATOR_SLUG = "simulator"
 FIRST_KEY_NAME = "first key"

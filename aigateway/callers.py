@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError, close_old_connections
 from aigateway import errors
 from preferences.resolve import PreferenceRecord, load_for_user
 from providers.registry import EVERYTHING
-from usage.access import KeyRecord, budgets_for, load_key, touch_keys
+from usage.access import KeyRecord, budgets_for, load_key, team_of, touch_keys
 from usage.entitlements import EntitlementRecord, entitlements_of
 from usage.keys import lookup_id, matches
 from usage.ledger_types import BudgetRef
@@ -38,6 +38,7 @@ class Caller:
     allowed_contexts: frozenset[str] | None
     preferences: tuple[PreferenceRecord, ...]
     budgets: tuple[BudgetRef, ...]
+    team_id: int | None = None
     entitlements: tuple[EntitlementRecord, ...] = ()
 
 
@@ -150,6 +151,7 @@ def _load_caller(key_id: str) -> tuple[KeyRecord | None, Caller | None]:
             allowed_contexts=frozenset(key.allowed_contexts) or None,
             preferences=load_for_user(key.user_id),
             budgets=budgets_for(key.user_id, key.key_id),
+            team_id=team_of(key.user_id),
             entitlements=entitlements_of(key.user_id),
         )
         return key, caller

@@ -140,7 +140,7 @@ def from_budget(error: BudgetExceeded) -> GatewayError:
         402,
         Category.BUDGET,
         "budget_exceeded",
-        f"The {error.period} budget of this {error.scope} cannot cover the most this request may cost.",
+        f"The {error.measure} budget per {error.period} of this {error.scope} cannot cover the most this request may use.",
         "Ask for fewer output tokens, choose a cheaper or free model, wait for the next period, or have the budget raised.",
     )
 

@@ -40,7 +40,7 @@ from providers.upstream.types import (
     Wishes,
 )
 from usage import money
-from usage.ledger_types import ESTIMATED, MEASURED, ReserveOrder, Settlement, StaleConfiguration, Void
+from usage.ledger_types import ESTIMATED, MEASURED, UNPRICED, ReserveOrder, Settlement, StaleConfiguration, Void
 
 STALE_RETRIES_MAX = 5
 UNKNOWN_WINDOW_TOKENS = 400_000
@@ -102,14 +102,11 @@ class Meter:
         """Reserves the worst case of ``target`` on every budget; raises what ``Ledger.reserve`` raises."""
         request = self.call.request
         assert target.price is not None, "routing leaves unpriced targets out"
-        price = FREE if isinstance(request, CountTokensRequest) else target.price
-        hold_nano = money.worst_case(
-            _input_bytes(request, target),
-            target.output_cap_tokens(request.max_output_tokens),
-            request.choices,
-            price,
-            images=request.images_by_address,
-        )
+        now = datetime.now(UTC)
+        is_free = isinstance(request, CountTokensRequest)
+        price = FREE if is_free else money.card_at(target.price, now)
+        bounds = (_input_bytes(request, target), target.output_cap_tokens(request.max_output_tokens), request.choices)
+        hold_nano = money.worst_case(*bounds, price, images=request.images_by_address)
         ticket = Ticket(uuid.UUID(int=_dice.getrandbits(128), version=4), target, price, hold_nano)
         await self.plane.ledger.reserve(
             ReserveOrder(
@@ -124,9 +121,12 @@ class Meter:
                 target=target,
                 stream=request.stream,
                 hold_nano=hold_nano,
-                budgets=self.caller.budgets,
+                budgets=tuple(budget for budget in self.caller.budgets if budget.binds(target.provider.id, self.call.context)),
                 config_version=self.config_version,
-                dispatched_at=datetime.now(UTC),
+                dispatched_at=now,
+                price=price if not is_free else None,
+                hold_tokens=0 if is_free else sum(money.most_tokens(*bounds, images=request.images_by_address)),
+                team_id=self.caller.team_id,
             )
         )
         self.attempt_no += 1
@@ -162,6 +162,8 @@ def _input_bytes(request: InferenceRequest, target: Target) -> int:
 
 
 def _priced(ticket: Ticket, outcome: AttemptOutcome, request: InferenceRequest) -> tuple[TokenUsage, int, str]:
+    if ticket.price.is_ceiling:
+        return outcome.usage, ticket.hold_nano, UNPRICED
     if outcome.billing is Billing.MEASURED:
         try:
             return outcome.usage, money.cost_of(outcome.usage, ticket.price), MEASURED

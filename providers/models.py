@@ -47,6 +47,10 @@ class Provider(models.Model):
     idle_timeout_s = models.FloatField("idle timeout (s)", default=60.0, validators=[MinValueValidator(0.1)])
     total_timeout_s = models.FloatField("total timeout (s)", default=600.0, validators=[MinValueValidator(0.1)])
     max_connections = models.PositiveIntegerField(default=200, validators=[MinValueValidator(1)])
+    discount_ppm = models.PositiveIntegerField(
+        "discount (millionths)", default=0, validators=[MaxValueValidator(1_000_000)],
+        help_text="What your contract takes off every list price: 50000 is 5 %.",
+    )  # fmt: skip
     health = models.CharField(max_length=10, choices=_choices(HealthStatus), default=HealthStatus.UNKNOWN.value, editable=False)
     health_detail = models.CharField(max_length=200, blank=True, editable=False)
     health_latency_ms = models.FloatField(null=True, editable=False)
@@ -118,6 +122,10 @@ class Deployment(models.Model):
     refuted_capabilities = models.JSONField(default=list, editable=False, help_text="Claimed, and found wanting by a conformance run.")
     max_output_tokens = models.PositiveIntegerField(default=4096, validators=[MinValueValidator(1)])
     context_window_tokens = models.PositiveIntegerField(null=True, blank=True)
+    unpriced_ceiling_nano = NanoDollarField(
+        "ceiling while unpriced ($)", null=True, blank=True,
+        help_text="Allows paid use without a price: every call is booked at this much and flagged. Empty: refused until priced.",
+    )  # fmt: skip
     imported_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -167,7 +175,21 @@ class Price(models.Model):
     reasoning_nano_per_mtok = NanoDollarField("reasoning ($ per million tokens)", null=True, blank=True)
     audio_input_nano_per_mtok = NanoDollarField("audio input ($ per million tokens)", null=True, blank=True)
     audio_output_nano_per_mtok = NanoDollarField("audio output ($ per million tokens)", null=True, blank=True)
+    image_input_nano_per_mtok = NanoDollarField("image input ($ per million tokens)", null=True, blank=True)
     request_nano = NanoDollarField("per request ($)", default=0)
+    context_tiers = models.JSONField(
+        default=list, blank=True,
+        help_text="Prices above an input size, for the whole call: objects with above_input_tokens and the rates.",
+    )  # fmt: skip
+    windows = models.JSONField(
+        default=list, blank=True,
+        help_text="Other prices by time of day: objects with start, end (HH:MM), zone and the rates.",
+    )  # fmt: skip
+    native_currency = models.CharField(max_length=3, default="USD", help_text="What the provider bills in.")
+    usd_rate = models.DecimalField(
+        "rate (USD per unit)", max_digits=18, decimal_places=9, default=1, help_text="Used once, when the price was entered."
+    )  # fmt: skip
+    usd_rate_on = models.DateField("rate of", null=True, blank=True)
     source = models.CharField(max_length=200, help_text="Where the price was read: a page, an invoice, a price package.")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -181,6 +203,32 @@ class Price(models.Model):
 
     def __str__(self) -> str:
         return f"{self.deployment} from {self.valid_from:%Y-%m-%d}"
+
+
+class PriceProposal(models.Model):
+    """A price an import found that differs from the one in force. A person approves it; until then nothing changes."""
+
+    class Status(models.TextChoices):
+        OPEN = "open"
+        APPROVED = "approved"
+        REJECTED = "rejected"
+
+    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="price_proposals", verbose_name="model")
+    current = models.ForeignKey(Price, null=True, on_delete=models.SET_NULL, related_name="+")
+    figures = models.JSONField(help_text="Fields of a price row.")
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.OPEN)
+    found_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True, editable=False)
+    decided_by_id = models.BigIntegerField(null=True, editable=False)
+
+    class Meta:
+        ordering: ClassVar = ["status", "-found_at"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["deployment"], condition=Q(status="open"), name="price_proposal_one_open_per_model")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.deployment}: {self.status}"
 
 
 class Route(models.Model):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from datetime import datetime
 
+import msgspec
 from django.db.models import Min, OuterRef, Prefetch, QuerySet, Subquery
 from django.utils import timezone
 
@@ -27,13 +29,16 @@ from providers.models import (
 from providers.upstream.errors import CredentialLocked
 from providers.upstream.types import (
     Capability,
+    ContextTier,
     CredentialRef,
     DisconnectPolicy,
     HealthStatus,
     Policy,
     Preset,
     PriceCard,
+    PriceWindow,
     ProviderSpec,
+    Rates,
     RouteChoice,
     RouteSpec,
     RoutingSettings,
@@ -120,19 +125,25 @@ def open_credential(credential: Credential) -> Secret:
     return secrets.open_sealed(credential.sealed_secret, secrets.context_of(Credential, credential.pk, "sealed_secret"))
 
 
-def price_card(price: Price) -> PriceCard:
+def price_card(price: Price, discount_ppm: int = 0) -> PriceCard:
+    rates = {rate.name: getattr(price, rate.name) for rate in fields(Rates)}
     return PriceCard(
         id=price.pk,
-        input_nano_per_mtok=price.input_nano_per_mtok,
-        output_nano_per_mtok=price.output_nano_per_mtok,
-        cache_read_nano_per_mtok=price.cache_read_nano_per_mtok,
-        cache_write_nano_per_mtok=price.cache_write_nano_per_mtok,
-        cache_write_1h_nano_per_mtok=price.cache_write_1h_nano_per_mtok,
-        reasoning_nano_per_mtok=price.reasoning_nano_per_mtok,
-        audio_input_nano_per_mtok=price.audio_input_nano_per_mtok,
-        audio_output_nano_per_mtok=price.audio_output_nano_per_mtok,
+        **rates,
         request_nano=price.request_nano,
+        context_tiers=tuple(msgspec.convert(price.context_tiers, list[ContextTier])),
+        windows=tuple(msgspec.convert(price.windows, list[PriceWindow])),
+        discount_ppm=discount_ppm,
     )
+
+
+def _card_of(deployment: Deployment, price: Price | None) -> PriceCard | None:
+    """Its price; without one, the ceiling an administrator set; else ``None``: paid use is refused."""
+    if price is not None:
+        return price_card(price, deployment.provider.discount_ppm)
+    if deployment.unpriced_ceiling_nano is None:
+        return None
+    return PriceCard(id=0, input_nano_per_mtok=0, output_nano_per_mtok=0, request_nano=deployment.unpriced_ceiling_nano, is_ceiling=True)
 
 
 def capabilities_of(deployment: Deployment) -> frozenset[Capability]:
@@ -149,7 +160,7 @@ def deployment_target(deployment: Deployment, provider: ProviderSpec, price: Pri
         provider=provider,
         capabilities=capabilities_of(deployment),
         max_output_tokens=deployment.max_output_tokens,
-        price=price_card(price) if price else None,
+        price=_card_of(deployment, price),
         display_name=deployment.display_name or deployment.name,
         context_window_tokens=deployment.context_window_tokens,
         recommended=deployment.recommended,
@@ -195,7 +206,9 @@ def build_snapshot() -> Snapshot:
     deployments = live_deployments()
     prices = current_prices(deployments)
     targets = {
-        row.pk: deployment_target(row, specs[row.provider_id], prices.get(row.pk)) for row in deployments if row.provider_id in specs
+        row.pk: deployment_target(row, specs[row.provider_id], prices.get(row.pk))
+        for row in deployments.select_related("provider")
+        if row.provider_id in specs
     }
     return Snapshot(
         version=version,

@@ -32,6 +32,6 @@ def ledger_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     if connection.vendor != "sqlite":
         yield
         return
-    append_only.install(connection)
+    append_only.install(connection, append_only.TABLES)
     yield
-    append_only.remove(connection)
+    append_only.remove(connection, append_only.TABLES)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import AbstractBaseUser, Group
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from providers.models import ConfigVersion
+from providers.models import ConfigVersion, Provider, Route
 from usage import keys
-from usage.models import ApiKey, Budget, Entitlement
+from usage.models import ApiKey, Budget, Enforcement, Entitlement, Period, Tier
 from usage.money import MAX_NANO
 from usage.subscriptions import SubscriptionEvent
 
@@ -83,23 +84,47 @@ def revoke_api_key(key: ApiKey) -> ApiKey:
     return key
 
 
-def set_budget(scope: str, subject: AbstractBaseUser | ApiKey | None, period: str, cap_nano: int) -> Budget:
-    """Sets the cap of one scope and period; what is posted and held stays. ``subject`` is a user, a key, or ``None`` (gateway).
+Subject = AbstractBaseUser | ApiKey | Group | Provider | str | None
+"""Whom a limit binds: a user, a key, a team, a provider, a context by name, or ``None`` for the whole gateway."""
 
-    Raises ``ActionRefused`` for a subject that does not belong to the scope or a cap below 0.
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Caps of one period; ``None`` is no limit. Raises ``ActionRefused`` for what no budget can be."""
+
+    cap_nano: int | None = None
+    cap_tokens: int | None = None
+    cap_requests: int | None = None
+    enforcement: str = Enforcement.HARD
+
+    def __post_init__(self) -> None:
+        caps = (self.cap_nano, self.cap_tokens, self.cap_requests)
+        if all(cap is None for cap in caps):
+            raise ActionRefused("A budget limits money, tokens or requests: set at least one cap.")
+        if not all(cap is None or 0 <= cap <= MAX_NANO for cap in caps):
+            raise ActionRefused("A cap is 0 or more: at most 9.2 billion dollars, tokens or requests at most 2**63 - 1.")
+        if self.enforcement not in Enforcement.values:
+            raise ActionRefused(f"An enforcement is one of {', '.join(Enforcement.values)}.")
+
+
+def set_budget(
+    scope: str, subject: Subject, period: str, limits: Limits, *, fallback_route: Route | None = None, tier: Tier | None = None
+) -> Budget:
+    """Sets the caps of one scope and period; what is posted and held stays.
+
+    Raises ``ActionRefused`` for a subject that does not belong to the scope.
     """
-    if not 0 <= cap_nano <= MAX_NANO:
-        raise ActionRefused("A cap is an amount from 0 to 9.2 billion dollars.")
-    if period not in Budget.Period.values:
-        raise ActionRefused(f"A period is one of {', '.join(Budget.Period.values)}.")
-    user_id, key_id = _subject_ids(scope, subject)
+    if period not in Period.values:
+        raise ActionRefused(f"A period is one of {', '.join(Period.values)}.")
+    values = {**asdict(limits), "fallback_route": fallback_route, "tier": tier}
     with transaction.atomic():
         budget, created = Budget.objects.select_for_update().get_or_create(
-            scope=scope, user_id=user_id, api_key_id=key_id, period=period, defaults={"cap_nano": cap_nano}
+            scope=scope, **_subject_fields(scope, subject), period=period, defaults=values
         )
         if not created:
-            budget.cap_nano = cap_nano
-            budget.save(update_fields=["cap_nano"])
+            for name, value in values.items():
+                setattr(budget, name, value)
+            budget.save(update_fields=[*values])
         ConfigVersion.bump("budgets")
     return budget
 
@@ -157,12 +182,20 @@ def _entitlement_for(event: SubscriptionEvent) -> Entitlement:
     )
 
 
-def _subject_ids(scope: str, subject: AbstractBaseUser | ApiKey | None) -> tuple[Any, str | None]:
-    """Primary keys of the user and of the API key; at most one is not ``None``."""
-    if scope == Budget.Scope.GATEWAY and subject is None:
-        return None, None
-    if scope == Budget.Scope.USER and isinstance(subject, AbstractBaseUser):
-        return subject.pk, None
-    if scope == Budget.Scope.KEY and isinstance(subject, ApiKey):
-        return None, subject.pk
-    raise ActionRefused("A user budget names a user, a key budget names a key, a gateway budget names nobody.")
+def _subject_fields(scope: str, subject: Subject) -> dict[str, Any]:
+    """The subject as the columns of a budget. Raises ``ActionRefused`` when it does not belong to the scope."""
+    nobody = {"user": None, "api_key": None, "team": None, "provider": None, "context": ""}
+    match scope, subject:
+        case Budget.Scope.GATEWAY, None:
+            return nobody
+        case Budget.Scope.USER, AbstractBaseUser():
+            return {**nobody, "user": subject}
+        case Budget.Scope.KEY, ApiKey():
+            return {**nobody, "api_key": subject}
+        case Budget.Scope.TEAM, Group():
+            return {**nobody, "team": subject}
+        case Budget.Scope.PROVIDER, Provider():
+            return {**nobody, "provider": subject}
+        case Budget.Scope.CONTEXT, str() if subject:
+            return {**nobody, "context": subject}
+    raise ActionRefused("A budget names what its scope says: a user, a key, a team, a provider, a context; a gateway budget names nobody.")

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 
 from providers.fields import dollars
 from usage import actions
-from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, DailyTotal, Entitlement, LedgerEntry
+from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, Caps, Enforcement, Entitlement, LedgerEntry, Period, UsageTotal
 from usage.periods import period_key
 
 
@@ -82,7 +82,7 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         budgets = [*key.budgets.all(), *key.user.budgets.all()]
         if not budgets:
             return format_html("<strong>{}</strong>", "NO LIMIT of its own")
-        return ", ".join(f"${_short(budget.cap_nano)} per {budget.period} ({budget.scope})" for budget in budgets)
+        return ", ".join(f"{_caps(budget)} per {budget.period} ({budget.scope})" for budget in budgets)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: forms.ModelForm[ApiKey], change: bool) -> None:
         if change:
@@ -118,12 +118,13 @@ class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("subject", "period", "cap", "posted", "held", "remaining")
     list_filter = ("scope", "period")
     search_fields = ("user__username", "api_key__name", "api_key__id")
-    list_select_related = ("user", "api_key")
-    autocomplete_fields = ("user", "api_key")
-    fields = ("scope", "user", "api_key", "period", "cap_nano")
+    list_select_related = ("user", "api_key", "team", "provider")
+    autocomplete_fields = ("user", "api_key", "team", "provider", "fallback_route")
+    fields = ("scope", "user", "api_key", "team", "provider", "context", "period", "cap_nano", "cap_tokens", "cap_requests", "enforcement",
+              "fallback_route")  # fmt: skip
 
     def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> tuple[str, ...]:
-        return () if obj is None else ("scope", "user", "api_key", "period")
+        return () if obj is None else ("scope", "user", "api_key", "team", "provider", "context", "period")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.method == "GET" and not Budget.objects.filter(scope=Budget.Scope.GATEWAY).exists():
@@ -132,16 +133,16 @@ class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="Subject", ordering="scope")
     def subject(self, budget: Budget) -> str:
-        return str(budget.user or budget.api_key or "Whole gateway")
+        return "Whole gateway" if budget.scope == Budget.Scope.GATEWAY else budget.subject
 
-    @admin.display(description="Cap ($)", ordering="cap_nano")
+    @admin.display(description="Cap", ordering="cap_nano")
     def cap(self, budget: Budget) -> str:
-        return "0 — blocks paid use" if budget.cap_nano == 0 else _short(budget.cap_nano)
+        return _caps(budget)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
         """Adds the counters of each budget's current period; nothing reserved in it yet counts as 0."""
         now, tz = timezone.now(), timezone.get_default_timezone()
-        keys = [When(period=unit, then=Value(period_key(now, unit, tz))) for unit in Budget.Period.values]
+        keys = [When(period=unit, then=Value(period_key(now, unit, tz))) for unit in Period.values]
         current = BudgetPeriod.objects.filter(budget=OuterRef("pk"), key=OuterRef("current_key"))
         budgets = super().get_queryset(request).annotate(current_key=Case(*keys, output_field=CharField()))
         counted: QuerySet[Budget] = budgets.annotate(
@@ -160,11 +161,13 @@ class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="Remaining ($)")
     def remaining(self, budget: Any) -> str:
-        return _short(max(0, budget.cap_nano - budget.posted_now - budget.held_now))
+        return "" if budget.cap_nano is None else _short(max(0, budget.cap_nano - budget.posted_now - budget.held_now))
 
     def save_model(self, request: HttpRequest, obj: Budget, form: forms.ModelForm[Budget], change: bool) -> None:
-        subject = obj.user if isinstance(obj.user, User) else obj.api_key
-        obj.pk = actions.set_budget(obj.scope, subject, obj.period, obj.cap_nano).pk
+        user = obj.user if isinstance(obj.user, User) else None
+        subject = user or obj.api_key or obj.team or obj.provider or obj.context or None
+        limits = actions.Limits(obj.cap_nano, obj.cap_tokens, obj.cap_requests, obj.enforcement)
+        obj.pk = actions.set_budget(obj.scope, subject, obj.period, limits, fallback_route=obj.fallback_route).pk
 
     def delete_model(self, request: HttpRequest, obj: Budget) -> None:
         actions.delete_budget(obj)
@@ -250,17 +253,26 @@ class LedgerEntryAdmin(RecordAdmin):
         return dollars(entry.cost_nano)
 
 
-@admin.register(DailyTotal)
-class DailyTotalAdmin(RecordAdmin):
-    list_display = ("day", "provider_slug", "model_name", "user_id", "context", "requests", "attempts", "estimated", "input_tokens",
+@admin.register(UsageTotal)
+class UsageTotalAdmin(RecordAdmin):
+    list_display = ("slot", "provider_slug", "model_name", "user_id", "context", "requests", "attempts", "estimated_lines", "input_tokens",
                     "output_tokens", "cost")  # fmt: skip
     list_filter = ("provider_slug", "context")
     search_fields = ("model_name", "api_key_id")
-    date_hierarchy = "day"
+    date_hierarchy = "slot"
 
     @admin.display(description="Cost ($)", ordering="cost_nano")
-    def cost(self, total: DailyTotal) -> str | None:
+    def cost(self, total: UsageTotal) -> str | None:
         return dollars(total.cost_nano)
+
+
+def _caps(caps: Caps) -> str:
+    """What a budget allows, for people."""
+    money = None if caps.cap_nano is None else f"${_short(caps.cap_nano)}" if caps.cap_nano else "0 — blocks paid use"
+    tokens = None if caps.cap_tokens is None else f"{caps.cap_tokens:,} tokens"
+    requests = None if caps.cap_requests is None else f"{caps.cap_requests:,} requests"
+    shown = ", ".join(cap for cap in (money, tokens, requests) if cap is not None)
+    return shown if caps.enforcement == Enforcement.HARD else f"{shown} (warn only)"
 
 
 def _short(nano: int) -> str:

@@ -6,26 +6,32 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from providers.upstream.types import Target, TokenUsage
+from providers.upstream.types import PriceCard, Target, TokenUsage
 from usage.money import MAX_NANO
 
-MEASURED, ESTIMATED = "measured", "estimated"
+MEASURED, ESTIMATED, UNPRICED = "measured", "estimated", "unpriced"
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetRef:
-    """A budget that applies to a call. ``unit`` is its period unit: ``day``, ``month`` or ``total``."""
+    """A budget of a caller. ``unit`` is its period unit. ``provider_id`` and ``context`` narrow it to calls to or in these."""
 
     budget_id: int
     unit: str
+    provider_id: int | None = None
+    context: str = ""
+
+    def binds(self, provider_id: int, context: str) -> bool:
+        return self.provider_id in (None, provider_id) and self.context in ("", context)
 
 
 @dataclass(frozen=True, slots=True)
 class ReserveOrder:
     """One physical call about to be made, and the most it can cost.
 
-    ``budgets`` come from ``usage.access.budgets_for`` at ``config_version``. The period it counts in is the one of
-    ``dispatched_at`` (aware). The same ``attempt_id`` sent twice is one reservation.
+    ``budgets`` come from ``usage.access.budgets_for`` at ``config_version``, those that bind this call. The period it counts in
+    is the one of ``dispatched_at`` (aware). The same ``attempt_id`` sent twice is one reservation. ``price`` is the card fixed
+    for this call; ``None`` takes the target's as it stands. The first attempt of a request is what request quotas count.
     """
 
     attempt_id: UUID
@@ -42,15 +48,29 @@ class ReserveOrder:
     budgets: tuple[BudgetRef, ...]
     config_version: int
     dispatched_at: datetime
+    price: PriceCard | None = None
+    hold_tokens: int = 0
+    team_id: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.hold_nano <= MAX_NANO:
             raise ValueError("a hold is an amount from 0 to 2**63 - 1 nano-dollars")
+        if not 0 <= self.hold_tokens <= MAX_NANO:
+            raise ValueError("a hold is a number of tokens from 0 to 2**63 - 1")
+
+    @property
+    def card(self) -> PriceCard | None:
+        return self.price or self.target.price
+
+    @property
+    def requests(self) -> int:
+        """What request quotas count of it."""
+        return 1 if self.attempt_no == 1 else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a call cost. ``basis`` is ``measured`` or ``estimated``; durations are milliseconds since dispatch.
+    """What a call cost. ``basis`` is ``measured``, ``estimated`` or ``unpriced``; durations are milliseconds since dispatch.
 
     ``error_code`` is set when the call failed and still cost something.
     """
@@ -83,16 +103,23 @@ class LedgerError(Exception):
 
 
 class BudgetExceeded(LedgerError):
-    """The hold does not fit. ``period`` is the unit (``day``, ``month``, ``total``); amounts are nano-dollars."""
+    """The hold does not fit. ``period`` is the unit of the budget; figures are nano-dollars, tokens or requests by ``measure``.
 
-    def __init__(self, scope: str, period: str, cap_nano: int, posted_nano: int, held_nano: int, wanted_nano: int) -> None:
-        super().__init__(f"{scope} budget per {period}: {wanted_nano} wanted, {max(0, cap_nano - posted_nano - held_nano)} left")
+    ``fallback_route`` is where the budget sends what no longer fits; empty: it is refused.
+    """
+
+    def __init__(
+        self, scope: str, period: str, measure: str, *, cap: int, posted: int, held: int, wanted: int, fallback_route: str = ""
+    ) -> None:
+        super().__init__(f"{scope} {measure} per {period}: {wanted} wanted, {max(0, cap - posted - held)} left")
         self.scope = scope
         self.period = period
-        self.cap_nano = cap_nano
-        self.posted_nano = posted_nano
-        self.held_nano = held_nano
-        self.wanted_nano = wanted_nano
+        self.measure = measure
+        self.cap = cap
+        self.posted = posted
+        self.held = held
+        self.wanted = wanted
+        self.fallback_route = fallback_route
 
 
 class StaleConfiguration(LedgerError):

@@ -13,6 +13,11 @@ from django.utils import timezone
 
 from providers.fields import NanoDollarField
 from providers.upstream.types import TokenUsage
+from usage.finance_models import ClosedMonth, Export, LedgerDay, Statement, StatementLine, UsageTotal
+from usage.limit_models import IdempotencyRecord, RateLimit
+
+FINANCE_GROUP = "finance"
+"""Members see everybody's costs. It is a role and no team."""
 
 
 class ApiKey(models.Model):
@@ -65,62 +70,209 @@ class Entitlement(models.Model):
         return f"{self.user}: {self.tier} ({self.status})"
 
 
-class Budget(models.Model):
-    """A cap on money per period for the whole gateway, a user or a key. Cap 0 blocks paid use; no row means no limit."""
+class Period(models.TextChoices):
+    """Units of budgets. All but the hour follow the calendar of ``settings.TIME_ZONE``; weeks begin on Monday (ISO 8601)."""
+
+    HOUR = "hour", "Hour"
+    DAY = "day", "Day"
+    WEEK = "week", "Week"
+    MONTH = "month", "Month"
+    TOTAL = "total", "Total"
+
+
+class Enforcement(models.TextChoices):
+    HARD = "hard", "Hard: refuse what does not fit"
+    WARN = "warn", "Warn only"
+
+
+class Tier(models.Model):
+    """A named set of limits for users. ``usage.actions`` turns them into budgets of each member, so all limits work alike."""
+
+    name = models.SlugField(max_length=40, unique=True)
+    label = models.CharField(max_length=100, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.label or self.name
+
+
+class Caps(models.Model):
+    """Limits per period on money, tokens and requests; ``None`` is no limit, 0 blocks."""
+
+    period = models.CharField(max_length=10, choices=Period.choices, default=Period.MONTH)
+    cap_nano = NanoDollarField("cap ($)", null=True, blank=True)
+    cap_tokens = models.BigIntegerField(null=True, blank=True, help_text="Input and output together.")
+    cap_requests = models.BigIntegerField(null=True, blank=True, help_text="Retries and failover do not count again.")
+    enforcement = models.CharField(max_length=4, choices=Enforcement.choices, default=Enforcement.HARD)
+
+    class Meta:
+        abstract = True
+
+
+_CAPS_VALID = (
+    Q(cap_nano=None) | Q(cap_nano__gte=0),
+    Q(cap_tokens=None) | Q(cap_tokens__gte=0),
+    Q(cap_requests=None) | Q(cap_requests__gte=0),
+)
+_SOME_CAP = Q(cap_nano__isnull=False) | Q(cap_tokens__isnull=False) | Q(cap_requests__isnull=False)
+
+
+class TierLimit(Caps):
+    """What a tier allows per period."""
+
+    tier = models.ForeignKey(Tier, on_delete=models.CASCADE, related_name="limits")
+
+    class Meta:
+        ordering: ClassVar = ["tier", "id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tier", "period"], name="tier_limit_once_per_period"),
+            models.CheckConstraint(condition=_CAPS_VALID[0] & _CAPS_VALID[1] & _CAPS_VALID[2] & _SOME_CAP, name="tier_limit_caps_valid"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tier} per {self.period}"
+
+
+class UserAccount(models.Model):
+    """What finance knows of a user beside the login: the tier, and the team whose budget and reports the calls count in.
+
+    ``team`` is one of the user's groups; empty: the first of them by name.
+    """
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="account")
+    tier = models.ForeignKey(Tier, null=True, blank=True, on_delete=models.PROTECT, related_name="accounts")
+    team = models.ForeignKey("auth.Group", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"account of {self.user}"
+
+
+class Budget(Caps):
+    """Caps per period for one scope. No row means no limit. ``tier`` is set on rows that a tier made."""
 
     class Scope(models.TextChoices):
         GATEWAY = "gateway", "Whole gateway"
+        TEAM = "team", "Team"
         USER = "user", "User"
         KEY = "key", "API key"
-
-    class Period(models.TextChoices):
-        DAY = "day", "Day"
-        MONTH = "month", "Month"
-        TOTAL = "total", "Total"
+        PROVIDER = "provider", "Provider"
+        CONTEXT = "context", "Context"
 
     scope = models.CharField(max_length=10, choices=Scope.choices)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="budgets")
     api_key = models.ForeignKey(ApiKey, null=True, blank=True, on_delete=models.CASCADE, related_name="budgets", verbose_name="API key")
-    period = models.CharField(max_length=10, choices=Period.choices, default=Period.MONTH)
-    cap_nano = NanoDollarField("cap ($)")
+    team = models.ForeignKey("auth.Group", null=True, blank=True, on_delete=models.CASCADE, related_name="budgets")
+    provider = models.ForeignKey("providers.Provider", null=True, blank=True, on_delete=models.CASCADE, related_name="budgets")
+    context = models.SlugField(max_length=50, blank=True)
+    fallback_route = models.ForeignKey(
+        "providers.Route", null=True, blank=True, on_delete=models.SET_NULL, related_name="+",
+        help_text="Where requests go that no longer fit: a cheaper or free route. Empty: they are refused.",
+    )  # fmt: skip
+    tier = models.ForeignKey(Tier, null=True, blank=True, editable=False, on_delete=models.CASCADE, related_name="budgets")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering: ClassVar = ["scope", "id"]
         constraints: ClassVar = [
-            models.CheckConstraint(condition=Q(cap_nano__gte=0), name="budget_cap_not_negative"),
+            models.CheckConstraint(condition=_CAPS_VALID[0] & _CAPS_VALID[1] & _CAPS_VALID[2] & _SOME_CAP, name="budget_caps_valid"),
             models.CheckConstraint(
-                condition=Q(scope="gateway", user=None, api_key=None)
-                | Q(scope="user", user__isnull=False, api_key=None)
-                | Q(scope="key", user=None, api_key__isnull=False),
+                condition=Q(scope="gateway", user=None, api_key=None, team=None, provider=None, context="")
+                | Q(scope="team", user=None, api_key=None, team__isnull=False, provider=None, context="")
+                | Q(scope="user", user__isnull=False, api_key=None, team=None, provider=None, context="")
+                | Q(scope="key", user=None, api_key__isnull=False, team=None, provider=None, context="")
+                | Q(scope="provider", user=None, api_key=None, team=None, provider__isnull=False, context="")
+                | (Q(scope="context", user=None, api_key=None, team=None, provider=None) & ~Q(context="")),
                 name="budget_scope_names_its_subject",
             ),
             models.UniqueConstraint(fields=["period"], condition=Q(scope="gateway"), name="budget_once_for_gateway"),
             models.UniqueConstraint(fields=["user", "period"], condition=Q(scope="user"), name="budget_once_per_user"),
             models.UniqueConstraint(fields=["api_key", "period"], condition=Q(scope="key"), name="budget_once_per_key"),
+            models.UniqueConstraint(fields=["team", "period"], condition=Q(scope="team"), name="budget_once_per_team"),
+            models.UniqueConstraint(fields=["provider", "period"], condition=Q(scope="provider"), name="budget_once_per_provider"),
+            models.UniqueConstraint(fields=["context", "period"], condition=Q(scope="context"), name="budget_once_per_context"),
         ]
 
     def __str__(self) -> str:
-        subject = self.user or self.api_key or "gateway"
-        return f"{subject} per {self.period}"
+        return f"{self.subject} per {self.period}"
+
+    @property
+    def subject(self) -> str:
+        """Whom it binds, for people."""
+        return str(self.user or self.api_key or self.team or self.provider or self.context or "gateway")
 
 
 class BudgetPeriod(models.Model):
     """One period of one budget: what is posted, what is held. A new period is a new row; nothing is ever reset."""
 
     budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="periods")
-    key = models.CharField(max_length=10, help_text="2026-11-21, 2026-11 or total.")
+    key = models.CharField(max_length=20, help_text="2026-11-21T13Z, 2026-11-21, 2026-W47, 2026-11 or total.")
     posted_nano = NanoDollarField(default=0)
     held_nano = NanoDollarField(default=0)
+    posted_tokens = models.BigIntegerField(default=0)
+    held_tokens = models.BigIntegerField(default=0)
+    requests = models.BigIntegerField(default=0)
 
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["budget", "key"], name="budget_period_once"),
-            models.CheckConstraint(condition=Q(held_nano__gte=0), name="budget_period_held_not_negative"),
+            models.CheckConstraint(condition=Q(held_nano__gte=0, held_tokens__gte=0), name="budget_period_held_not_negative"),
         ]
 
     def __str__(self) -> str:
         return f"{self.budget_id} {self.key}"
+
+
+class BudgetAdjustment(models.Model):
+    """A person's change of what a budget period counts (a reset, a grant): append-only, with a reason. The ledger keeps its lines.
+
+    ``budget_id``, ``key`` and ``subject`` are kept as values: the record outlives the budget.
+    """
+
+    budget_id = models.BigIntegerField()
+    key = models.CharField(max_length=20)
+    subject = models.CharField(max_length=200)
+    amount_nano = NanoDollarField(help_text="Added to what is posted; negative gives back.")
+    tokens = models.BigIntegerField(default=0)
+    requests = models.BigIntegerField(default=0)
+    reason = models.CharField(max_length=200)
+    actor_id = models.BigIntegerField(null=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [models.Index(fields=["budget_id", "key"])]
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.key}"
+
+
+class BudgetAlert(models.Model):
+    """A threshold of one measure that a budget period crossed; once each."""
+
+    class Measure(models.TextChoices):
+        MONEY = "money"
+        TOKENS = "tokens"
+        REQUESTS = "requests"
+
+    period = models.ForeignKey(BudgetPeriod, on_delete=models.CASCADE, related_name="alerts")
+    measure = models.CharField(max_length=8, choices=Measure.choices)
+    threshold_percent = models.PositiveSmallIntegerField()
+    used = models.BigIntegerField()
+    cap = models.BigIntegerField()
+    crossed_at = models.DateTimeField()
+    mailed_at = models.DateTimeField(null=True)
+    posted_at = models.DateTimeField(null=True, help_text="When the webhook accepted it.")
+    tries = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["period", "measure", "threshold_percent"], name="budget_alert_once")]
+
+    def __str__(self) -> str:
+        return f"{self.period} {self.measure} {self.threshold_percent} %"
 
 
 class GatewayProcess(models.Model):
@@ -157,6 +309,7 @@ class Attempt(models.Model):
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.DISPATCHED)
     user_id = models.BigIntegerField()
     api_key_id = models.CharField(max_length=12, blank=True)
+    team_id = models.BigIntegerField(null=True)
     context = models.CharField(max_length=50)
     dialect = models.CharField(max_length=30)
     model_asked = models.CharField(max_length=200)
@@ -168,6 +321,7 @@ class Attempt(models.Model):
     price_card = models.JSONField(help_text="Copy of the card fixed at dispatch (usage.money.card_json).")
     stream = models.BooleanField()
     hold_nano = NanoDollarField()
+    hold_tokens = models.BigIntegerField(default=0)
     budget_period_ids = models.JSONField(default=list)
     dispatched_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True)
@@ -206,12 +360,14 @@ class LedgerEntry(models.Model):
     class Basis(models.TextChoices):
         MEASURED = "measured"
         ESTIMATED = "estimated"
+        UNPRICED = "unpriced"
 
     id = models.BigAutoField(primary_key=True)
     attempt_id = models.UUIDField()
     kind = models.CharField(max_length=10, choices=Kind.choices)
     basis = models.CharField(max_length=10, choices=Basis.choices)
     cost_nano = NanoDollarField("cost ($)")
+    reported_cost_nano = NanoDollarField("cost the provider told ($)", null=True)
     posted_at = models.DateTimeField()
     dispatched_at = models.DateTimeField()
     request_id = models.CharField(max_length=64)
@@ -219,6 +375,7 @@ class LedgerEntry(models.Model):
     upstream_id = models.CharField(max_length=200, blank=True, help_text="The provider's own id of the call.")
     user_id = models.BigIntegerField()
     api_key_id = models.CharField(max_length=12, blank=True)
+    team_id = models.BigIntegerField(null=True)
     context = models.CharField(max_length=50)
     provider_id = models.BigIntegerField()
     provider_slug = models.CharField(max_length=50)
@@ -232,21 +389,31 @@ class LedgerEntry(models.Model):
     reasoning_tokens = models.BigIntegerField(null=True)
     audio_input_tokens = models.BigIntegerField(null=True)
     audio_output_tokens = models.BigIntegerField(null=True)
+    image_input_tokens = models.BigIntegerField(null=True)
+    quota_tokens = models.BigIntegerField(
+        default=0, help_text="What quotas count: the sum of the buckets, or the hold where they are unknown."
+    )
     price_id = models.BigIntegerField()
     price_card = models.JSONField()
     error_code = models.CharField(max_length=60, blank=True)
     note = models.CharField(max_length=200, blank=True)
+    actor_id = models.BigIntegerField(null=True, help_text="Who made an adjustment.")
 
     class Meta:
         verbose_name = "ledger entry"
         verbose_name_plural = "ledger entries"
         ordering: ClassVar = ["-id"]
-        constraints: ClassVar = [models.UniqueConstraint(fields=["attempt_id", "kind"], name="ledger_entry_once_per_attempt_and_kind")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["attempt_id", "kind"], condition=~Q(kind="adjustment"), name="ledger_entry_once_per_attempt_and_kind"
+            )
+        ]
         indexes: ClassVar = [
             models.Index(fields=["dispatched_at"]),
             models.Index(fields=["user_id", "dispatched_at"]),
             models.Index(fields=["provider_id", "dispatched_at"]),
             models.Index(fields=["posted_at"]),
+            models.Index(fields=["request_id"]),
         ]
 
     def __str__(self) -> str:
@@ -257,32 +424,28 @@ class LedgerEntry(models.Model):
         return TokenUsage(**{bucket.name: getattr(self, bucket.name) for bucket in fields(TokenUsage)})
 
 
-class DailyTotal(models.Model):
-    """Ledger lines summed by UTC day of dispatch; derived, rebuilt at will, never the source of a decision."""
-
-    day = models.DateField()
-    user_id = models.BigIntegerField()
-    api_key_id = models.CharField(max_length=12, blank=True)
-    context = models.CharField(max_length=50)
-    provider_slug = models.CharField(max_length=50)
-    model_name = models.CharField(max_length=150)
-    requests = models.BigIntegerField()
-    attempts = models.BigIntegerField()
-    estimated = models.BigIntegerField()
-    input_tokens = models.BigIntegerField()
-    output_tokens = models.BigIntegerField()
-    cost_nano = NanoDollarField()
-
-    class Meta:
-        ordering: ClassVar = ["-day"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["day", "user_id", "api_key_id", "context", "provider_slug", "model_name"], name="daily_total_once"
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.day} {self.provider_slug}/{self.model_name}"
-
-
-__all__ = ["ApiKey", "Attempt", "Budget", "BudgetPeriod", "DailyTotal", "GatewayProcess", "LedgerEntry"]
+__all__ = [
+    "FINANCE_GROUP",
+    "ApiKey",
+    "Attempt",
+    "Budget",
+    "BudgetAdjustment",
+    "BudgetAlert",
+    "BudgetPeriod",
+    "ClosedMonth",
+    "Enforcement",
+    "Entitlement",
+    "Export",
+    "GatewayProcess",
+    "IdempotencyRecord",
+    "LedgerDay",
+    "LedgerEntry",
+    "Period",
+    "RateLimit",
+    "Statement",
+    "StatementLine",
+    "Tier",
+    "TierLimit",
+    "UsageTotal",
+    "UserAccount",
+]

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from datetime import datetime, time
 from functools import lru_cache
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-from providers.upstream.types import JsonObject, PriceCard, TokenUsage
+from providers.upstream.types import JsonObject, PriceCard, PriceWindow, Rates, TokenUsage
 
 TOKENS_PER_PRICE: Final = 1_000_000
+PPM: Final = 1_000_000
+INPUT_BUCKETS: Final = (
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "audio_input_tokens",
+    "image_input_tokens",
+)
+OUTPUT_BUCKETS: Final = ("output_tokens", "reasoning_tokens", "audio_output_tokens")
+BUCKETS: Final = INPUT_BUCKETS + OUTPUT_BUCKETS
+RATE_OF_BUCKET: Final = {bucket: f"{bucket.removesuffix('_tokens')}_nano_per_mtok" for bucket in BUCKETS}
+_RATE_NAMES: Final = tuple(rate.name for rate in fields(Rates))
 MAX_TOKENS: Final = 10_000_000_000
 """Largest believable count in one bucket of one call; anything above is a provider's mistake, not a measurement."""
 MAX_NANO: Final = 2**63 - 1
@@ -27,6 +43,23 @@ class UsageUnknown(Exception):
     """The usage names no believable count for both directions, so no cost can be measured from it."""
 
 
+def card_at(card: PriceCard, instant: datetime) -> PriceCard:
+    """The card to fix at dispatch: the first window that ``instant`` (aware) lies in, or the card's own rates; no windows left."""
+    if not card.windows:
+        return card
+    for window in card.windows:
+        if _contains(window, instant):
+            rates = {name: getattr(window, name) for name in _RATE_NAMES}
+            return replace(card, **rates, context_tiers=window.context_tiers, windows=())
+    return replace(card, windows=())
+
+
+def _contains(window: PriceWindow, instant: datetime) -> bool:
+    local = instant.astimezone(ZoneInfo(window.zone)).time()
+    start, end = time.fromisoformat(window.start), time.fromisoformat(window.end)
+    return start <= local < end if start < end else local >= start or local < end
+
+
 def cost_of(usage: TokenUsage, card: PriceCard) -> int:
     """The exact cost in nano-dollars, rounded half-even once.
 
@@ -34,26 +67,52 @@ def cost_of(usage: TokenUsage, card: PriceCard) -> int:
     """
     if usage.input_tokens is None or usage.output_tokens is None:
         raise UsageUnknown("input or output tokens were not reported")
-    scaled = 0
-    for tokens, nano_per_mtok in _priced_buckets(usage, card):
-        if not 0 <= tokens <= MAX_TOKENS:
-            raise UsageUnknown("a token count is negative or absurd")
-        scaled += tokens * nano_per_mtok
-    cost = _divide_half_even(scaled, TOKENS_PER_PRICE) + card.request_nano
+    counts = [getattr(usage, bucket) or 0 for bucket in BUCKETS]
+    if not all(0 <= tokens <= MAX_TOKENS for tokens in counts):
+        raise UsageUnknown("a token count is negative or absurd")
+    rates = rates_for(card, usage.total_input_tokens or 0)
+    scaled = sum(tokens * rate_of(rates, bucket) for bucket, tokens in zip(BUCKETS, counts, strict=True))
+    listed = scaled + card.request_nano * TOKENS_PER_PRICE
+    if not card.discount_ppm:
+        cost = _divide_half_even(listed, TOKENS_PER_PRICE)
+    else:
+        cost = _divide_half_even(listed * (PPM - card.discount_ppm), TOKENS_PER_PRICE * PPM)
     if cost > MAX_NANO:
         raise UsageUnknown("the cost exceeds what a ledger line holds")
     return cost
+
+
+def rates_for(card: PriceCard, input_tokens: int) -> Rates:
+    """The rates of a call with so much input: those of the highest tier it exceeds, else the card's own."""
+    exceeded = [tier for tier in card.context_tiers if input_tokens > tier.above_input_tokens]
+    return max(exceeded, key=lambda tier: tier.above_input_tokens) if exceeded else card
+
+
+def rate_of(rates: Rates, bucket: str) -> int:
+    """Nano-dollars per million tokens of ``bucket`` (a field of ``TokenUsage``), after the fall back to its direction."""
+    own: int | None = getattr(rates, RATE_OF_BUCKET[bucket])
+    if own is not None:
+        return own
+    return rates.output_nano_per_mtok if bucket in OUTPUT_BUCKETS else rates.input_nano_per_mtok
 
 
 def worst_case(body_bytes: int, max_output_tokens: int, choices: int, card: PriceCard, images: int = 0) -> int:
     """An upper bound of what a call can cost, in nano-dollars, rounded up: the amount to hold before dispatch.
 
     One token per byte of body (a token is at least one byte) at the dearest input bucket, the output limit once per
-    choice at the dearest output bucket. ``images`` counts the images sent by address.
+    choice at the dearest output bucket, each in the dearest tier the input can reach. ``images`` counts those sent by address.
     """
-    input_tokens = body_bytes + images * IMAGE_TOKENS_MAX
-    scaled = input_tokens * _dearest_input(card) + max_output_tokens * choices * _dearest_output(card)
-    return min(-(-scaled // TOKENS_PER_PRICE) + card.request_nano, MAX_NANO)
+    input_tokens, output_tokens = most_tokens(body_bytes, max_output_tokens, choices, images)
+    reachable: list[Rates] = [card, *(tier for tier in card.context_tiers if tier.above_input_tokens < input_tokens)]
+    dearest_input = max(rate_of(rates, bucket) for rates in reachable for bucket in INPUT_BUCKETS)
+    dearest_output = max(rate_of(rates, bucket) for rates in reachable for bucket in OUTPUT_BUCKETS)
+    listed = input_tokens * dearest_input + output_tokens * dearest_output + card.request_nano * TOKENS_PER_PRICE
+    return min(-(-listed * (PPM - card.discount_ppm) // (TOKENS_PER_PRICE * PPM)), MAX_NANO)
+
+
+def most_tokens(body_bytes: int, max_output_tokens: int, choices: int, images: int = 0) -> tuple[int, int]:
+    """Upper bounds of a call's input and output tokens."""
+    return body_bytes + images * IMAGE_TOKENS_MAX, max_output_tokens * choices
 
 
 def estimate(body_bytes: int, delivered_output_bytes: int, events: int, card: PriceCard, hold: int) -> tuple[TokenUsage, int]:
@@ -79,39 +138,6 @@ def card_json(card: PriceCard) -> str:
 def card_from_json(stored: JsonObject) -> PriceCard:
     """The card of a ledger line. Raises ``msgspec.ValidationError`` for anything that is not one."""
     return msgspec.convert(stored, PriceCard)
-
-
-def _priced_buckets(usage: TokenUsage, card: PriceCard) -> tuple[tuple[int, int], ...]:
-    """Pairs of token count and price; a bucket without its own price costs what its direction costs."""
-    inp, out = card.input_nano_per_mtok, card.output_nano_per_mtok
-    return (
-        (usage.input_tokens or 0, inp),
-        (usage.cache_read_tokens or 0, _or(card.cache_read_nano_per_mtok, inp)),
-        (usage.cache_write_tokens or 0, _or(card.cache_write_nano_per_mtok, inp)),
-        (usage.cache_write_1h_tokens or 0, _or(card.cache_write_1h_nano_per_mtok, inp)),
-        (usage.audio_input_tokens or 0, _or(card.audio_input_nano_per_mtok, inp)),
-        (usage.output_tokens or 0, out),
-        (usage.reasoning_tokens or 0, _or(card.reasoning_nano_per_mtok, out)),
-        (usage.audio_output_tokens or 0, _or(card.audio_output_nano_per_mtok, out)),
-    )
-
-
-def _or(price: int | None, fallback: int) -> int:
-    return fallback if price is None else price
-
-
-def _dearest_input(card: PriceCard) -> int:
-    return max(
-        card.input_nano_per_mtok,
-        card.cache_read_nano_per_mtok or 0,
-        card.cache_write_nano_per_mtok or 0,
-        card.cache_write_1h_nano_per_mtok or 0,
-        card.audio_input_nano_per_mtok or 0,
-    )
-
-
-def _dearest_output(card: PriceCard) -> int:
-    return max(card.output_nano_per_mtok, card.reasoning_nano_per_mtok or 0, card.audio_output_nano_per_mtok or 0)
 
 
 def _divide_half_even(amount: int, divisor: int) -> int:

@@ -6,7 +6,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-FINANCE_GROUP = "finance"
+from usage.models import FINANCE_GROUP
 
 
 class IsFinance(BasePermission):

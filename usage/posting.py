@@ -17,10 +17,10 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.utils.timezone import get_default_timezone
 
+from providers.upstream.types import TokenUsage
 from usage.ledger_types import (
     MEASURED,
     AttemptConflict,
-    BudgetExceeded,
     LedgerError,
     ReserveOrder,
     Settlement,
@@ -35,6 +35,7 @@ from usage.sql.rows import ORPHANED, AttemptRow, ClosedAttempt, ClosingRow, Lock
 from usage.sql.sqlite import SqliteStatements
 
 KNOWN_PERIODS_MAX: Final = 10_000
+MAX_QUOTA_TOKENS: Final = 10**15
 
 PeriodKey = tuple[int, str]
 """Budget id and period key."""
@@ -123,7 +124,17 @@ def closing_row(closing: Settlement | Void) -> ClosingRow:
         reasoning_tokens=usage.reasoning_tokens,
         audio_input_tokens=usage.audio_input_tokens,
         audio_output_tokens=usage.audio_output_tokens,
+        image_input_tokens=usage.image_input_tokens,
+        quota_tokens=_quota_tokens(usage),
+        reported_cost_nano=usage.reported_cost_nano,
     )
+
+
+def _quota_tokens(usage: TokenUsage) -> int | None:
+    """What the provider counted in both directions; ``None`` where one is unknown or the figures are absurd."""
+    counted = [usage.total_input_tokens, usage.total_output_tokens]
+    known = [count for count in counted if count is not None and 0 <= count <= MAX_QUOTA_TOKENS]
+    return sum(known) if len(known) == len(counted) else None
 
 
 def stored_text(text: str, limit: int) -> str:
@@ -178,6 +189,8 @@ class _Posting:
                 change = self._change(period_id)
                 change.held_nano -= attempt.released_nano
                 change.posted_nano += attempt.posted_nano
+                change.held_tokens -= attempt.released_tokens
+                change.posted_tokens += attempt.posted_tokens
 
     def _change(self, period_id: int) -> PeriodChange:
         return self._changes.setdefault(period_id, PeriodChange(period_id))
@@ -188,7 +201,7 @@ class _Posting:
         for order in self._work.orders:
             if order.config_version < version:
                 self._outcome.refusals[order.attempt_id] = StaleConfiguration(version)
-            elif order.target.price is None:
+            elif order.card is None:
                 self._outcome.refusals[order.attempt_id] = UnpricedTarget(order.target.address)
             else:
                 orders.setdefault(order.attempt_id, order)
@@ -210,6 +223,8 @@ class _Posting:
             if change := self._changes.get(period.id):
                 period.held_nano += change.held_nano
                 period.posted_nano += change.posted_nano
+                period.held_tokens += change.held_tokens
+                period.posted_tokens += change.posted_tokens
 
     def _admit(self, order: ReserveOrder, keys: tuple[PeriodKey, ...], version: int) -> list[int] | None:
         """The ids of the periods that now hold the order; ``None`` when it was refused. All scopes or none."""
@@ -221,15 +236,15 @@ class _Posting:
                 self._outcome.refusals[order.attempt_id] = StaleConfiguration(version)
                 return None
             periods.append(period)
-        hold = order.hold_nano
-        for period in periods if hold else ():
-            if period.posted_nano + period.held_nano + hold > period.cap_nano:
-                self._outcome.refusals[order.attempt_id] = BudgetExceeded(
-                    period.scope, period.unit, period.cap_nano, period.posted_nano, period.held_nano, hold
-                )
+        for period in periods:
+            refusal = period.refusal_of(order.hold_nano, order.hold_tokens, order.requests)
+            if refusal is not None:
+                self._outcome.refusals[order.attempt_id] = refusal
                 return None
         for period in periods:
-            period.held_nano += hold
+            period.held_nano += order.hold_nano
+            period.held_tokens += order.hold_tokens
+            period.requests += order.requests
         return [period.id for period in periods]
 
     def _insert(self, admitted: list[tuple[ReserveOrder, list[int]]]) -> None:
@@ -241,10 +256,13 @@ class _Posting:
             if order.attempt_id not in inserted:
                 self._outcome.refusals[order.attempt_id] = AttemptConflict(f"{order.request_id} #{order.attempt_no} exists")
                 continue
-            for period_id in ids if order.hold_nano else ():
+            for period_id in ids:
                 change = self._change(period_id)
                 change.held_nano += order.hold_nano
                 change.wanted_nano += order.hold_nano
+                change.held_tokens += order.hold_tokens
+                change.wanted_tokens += order.hold_tokens
+                change.requests += order.requests
 
     def _accept_replays(self) -> None:
         """An attempt that was reserved before keeps its first outcome, whatever happened since."""
@@ -253,11 +271,7 @@ class _Posting:
                 del self._outcome.refusals[attempt_id]
 
     def _apply_changes(self) -> None:
-        changes = [
-            change
-            for period_id, change in self._changes.items()
-            if period_id in self._locked and (change.held_nano or change.posted_nano or change.wanted_nano)
-        ]
+        changes = [change for period_id, change in self._changes.items() if period_id in self._locked and not change.is_empty]
         if changes and self._sql.change_periods(self._cursor, changes) != len(changes):
             raise BatchConflict
 
@@ -268,7 +282,7 @@ def _period_keys(order: ReserveOrder) -> tuple[PeriodKey, ...]:
 
 
 def _attempt_row(order: ReserveOrder, period_ids: list[int], process_id: UUID) -> AttemptRow:
-    target, card = order.target, order.target.price
+    target, card = order.target, order.card
     assert card is not None, "an unpriced order was refused before"
     return AttemptRow(
         id=order.attempt_id.hex,
@@ -277,6 +291,7 @@ def _attempt_row(order: ReserveOrder, period_ids: list[int], process_id: UUID) -
         process_id=process_id.hex,
         user_id=order.user_id,
         api_key_id=stored_text(order.api_key_id, 12),
+        team_id=order.team_id,
         context=stored_text(order.context, 50),
         dialect=stored_text(order.dialect, 30),
         model_asked=stored_text(order.model_asked, 200),
@@ -288,6 +303,7 @@ def _attempt_row(order: ReserveOrder, period_ids: list[int], process_id: UUID) -
         price_card=msgspec.Raw(card_json(card).encode()),
         stream=order.stream,
         hold_nano=order.hold_nano,
+        hold_tokens=order.hold_tokens,
         budget_period_ids=period_ids,
         dispatched_at=str(order.dispatched_at.astimezone(UTC).replace(tzinfo=None)),
     )

@@ -1,4 +1,4 @@
-"""Daily totals: the ledger summed by UTC day of dispatch. Derived, so rebuilding a day is always safe."""
+"""Totals: the ledger summed by quarter of an hour of dispatch. Derived, so rebuilding a day is always safe."""
 
 from __future__ import annotations
 
@@ -7,33 +7,48 @@ from itertools import islice
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import BigIntegerField, Case, Count, IntegerField, Q, QuerySet, Sum, Value, When
-from django.db.models.expressions import CombinedExpression
-from django.db.models.functions import Coalesce, TruncDate
+from django.db.models import (
+    BigIntegerField,
+    Case,
+    Count,
+    DateTimeField,
+    Exists,
+    ExpressionWrapper,
+    F,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Sum,
+    Value,
+    When,
+)
+from django.db.models.functions import Coalesce, ExtractMinute, TruncDate, TruncHour
 
-from usage.models import DailyTotal, LedgerEntry
+from usage.models import LedgerEntry, UsageTotal
+from usage.money import BUCKETS
 
-GROUP: Final = ("user_id", "api_key_id", "context", "provider_slug", "model_name")
+GROUP: Final = ("user_id", "api_key_id", "team_id", "context", "provider_slug", "model_name")
+SLOT: Final = timedelta(minutes=15)
+"""Every offset a time zone has had since 1972 is a multiple of it, so hours and days of all zones are sums of slots."""
 INSERT_MAX: Final = 500
-_INPUT: Final = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "audio_input_tokens")
-_OUTPUT: Final = ("output_tokens", "reasoning_tokens", "audio_output_tokens")
 
 
 def roll_up(day: date) -> int:
     """Rebuilds the totals of one UTC day from the ledger and returns how many rows it has; concurrent calls take turns.
 
-    ``requests`` counts distinct requests of the row's group, ``attempts`` the calls that cost something, ``estimated`` those
-    of them whose figure is still an estimate. Unknown tokens add nothing.
+    A request counts in the row of its first line, so ``requests`` add up over any rows. ``attempts`` are the calls that cost
+    something, ``estimated_lines`` those of them whose figure is still an estimate. Unknown tokens add nothing.
     """
     start = datetime.combine(day, time(), UTC)
     lines = LedgerEntry.objects.filter(dispatched_at__gte=start, dispatched_at__lt=start + timedelta(days=1)).order_by()
     with transaction.atomic():
         _lock_totals()
-        DailyTotal.objects.filter(day=day).delete()
-        rows = (_total(day, group) for group in _sums(lines).iterator(chunk_size=INSERT_MAX))
+        UsageTotal.objects.filter(slot__gte=start, slot__lt=start + timedelta(days=1)).delete()
+        rows = (_total(group) for group in _sums(lines).iterator(chunk_size=INSERT_MAX))
         count = 0
         while chunk := [*islice(rows, INSERT_MAX)]:
-            count += len(DailyTotal.objects.bulk_create(chunk))
+            count += len(UsageTotal.objects.bulk_create(chunk))
     return count
 
 
@@ -46,47 +61,45 @@ def roll_up_recent(now: datetime, posted_within: timedelta = timedelta(days=2)) 
     return days
 
 
+def is_first_line() -> Exists:
+    """Negated: whether an earlier line of the same request exists. The condition that counts requests once."""
+    return Exists(LedgerEntry.objects.filter(request_id=OuterRef("request_id"), pk__lt=OuterRef("pk")))
+
+
 def _sums(lines: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry, dict[str, Any]]:
     usage_line = Q(kind=LedgerEntry.Kind.USAGE)
     estimates = Case(
-        When(usage_line & Q(basis=LedgerEntry.Basis.ESTIMATED), then=Value(1)),
+        When(usage_line & ~Q(basis=LedgerEntry.Basis.MEASURED), then=Value(1)),
         When(kind=LedgerEntry.Kind.CORRECTION, basis=LedgerEntry.Basis.MEASURED, then=Value(-1)),
         default=Value(0),
         output_field=IntegerField(),
     )
-    sums: QuerySet[LedgerEntry, dict[str, Any]] = lines.values(*GROUP).annotate(
-        request_count=Count("request_id", distinct=True),
+    quarter = ExpressionWrapper(ExtractMinute("dispatched_at", tzinfo=UTC) / 15, output_field=IntegerField())
+    slotted = lines.annotate(
+        hour=TruncHour("dispatched_at", tzinfo=UTC, output_field=DateTimeField()), quarter=quarter, repeats=is_first_line()
+    )
+    sums: QuerySet[LedgerEntry, dict[str, Any]] = slotted.values("hour", "quarter", *GROUP).annotate(
+        request_count=Count("id", filter=Q(repeats=False)),
         attempt_count=Count("id", filter=usage_line),
-        estimated_count=Sum(estimates),
-        input_sum=_token_sum(_INPUT),
-        output_sum=_token_sum(_OUTPUT),
+        line_count=Count("id"),
+        estimated_count=Coalesce(Sum(estimates), Value(0)),
         cost_sum=Sum("cost_nano"),
+        **{f"sum_{bucket}": Sum(F(bucket), output_field=BigIntegerField()) for bucket in BUCKETS},
     )
     return sums
 
 
-def _token_sum(columns: tuple[str, ...]) -> CombinedExpression | Coalesce:
-    first, *rest = (Coalesce(Sum(column), Value(0), output_field=BigIntegerField()) for column in columns)
-    total: CombinedExpression | Coalesce = first
-    for each in rest:
-        total = total + each
-    return total
-
-
-def _total(day: date, group: dict[str, Any]) -> DailyTotal:
-    return DailyTotal(
-        day=day,
-        user_id=group["user_id"],
-        api_key_id=group["api_key_id"],
-        context=group["context"],
-        provider_slug=group["provider_slug"],
-        model_name=group["model_name"],
+def _total(group: dict[str, Any]) -> UsageTotal:
+    return UsageTotal(
+        slot=group["hour"] + group["quarter"] * SLOT,
+        **{column: group[column] for column in GROUP if column != "team_id"},
+        team_id=group["team_id"] or 0,
         requests=group["request_count"],
         attempts=group["attempt_count"],
-        estimated=group["estimated_count"],
-        input_tokens=group["input_sum"],
-        output_tokens=group["output_sum"],
+        lines=group["line_count"],
+        estimated_lines=group["estimated_count"],
         cost_nano=group["cost_sum"],
+        **{bucket: group[f"sum_{bucket}"] for bucket in BUCKETS},
     )
 
 
@@ -94,4 +107,4 @@ def _lock_totals() -> None:
     """Rebuilding deletes and inserts: two at once would collide. SQLite's transactions take turns anyway; readers never wait."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("LOCK TABLE usage_dailytotal IN SHARE ROW EXCLUSIVE MODE")
+            cursor.execute("LOCK TABLE usage_usagetotal IN SHARE ROW EXCLUSIVE MODE")

@@ -34,7 +34,7 @@ def test_every_upstream_error_has_an_answer_without_the_providers_words(kind: ty
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
-        (BudgetExceeded("user", "month", 10, 5, 5, 1), 402, "budget_exceeded"),
+        (BudgetExceeded("user", "month", "money", cap=10, posted=5, held=5, wanted=1), 402, "budget_exceeded"),
         (LedgerUnavailable("away"), 503, "ledger_unavailable"),
         (OperationalError("away"), 503, "access_unknown"),
         (ModelUnknown("gtp", ("gpt",)), 404, "model_not_found"),

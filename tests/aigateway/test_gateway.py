@@ -18,7 +18,7 @@ from providers.upstream.types import Secret
 from tests.aigateway.conftest import LiveGateway, deployment, events, price_model, register_simulator
 from tests.providers.simulator.fixtures import SimulatorHandle
 from usage import actions as usage_actions
-from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, LedgerEntry
+from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, LedgerEntry, Period
 
 
 def lines() -> list[LedgerEntry]:
@@ -279,7 +279,7 @@ def test_M05_parallel_requests_on_a_budget_worth_a_hundred_admit_exactly_a_hundr
     gateway: LiveGateway, user: User, simulator: SimulatorHandle
 ) -> None:
     Price.objects.create(deployment=deployment("sim-small"), input_nano_per_mtok=0, output_nano_per_mtok=1_000_000_000, source="test")
-    usage_actions.set_budget(Budget.Scope.USER, user, Budget.Period.TOTAL, 100 * 5_000)
+    usage_actions.set_budget(Budget.Scope.USER, user, Period.TOTAL, usage_actions.Limits(100 * 5_000))
     ConfigVersion.bump()
     statuses: list[int] = []
 
@@ -300,7 +300,7 @@ def test_M05_parallel_requests_on_a_budget_worth_a_hundred_admit_exactly_a_hundr
 def test_R503_a_request_that_no_budget_covers_is_402_and_sends_nothing(
     gateway: LiveGateway, user: User, simulator: SimulatorHandle
 ) -> None:
-    usage_actions.set_budget(Budget.Scope.USER, user, Budget.Period.MONTH, 0)
+    usage_actions.set_budget(Budget.Scope.USER, user, Period.MONTH, usage_actions.Limits(0))
     response = gateway.chat()
     error = response.json()["error"]
     assert (response.status_code, error["code"], error["category"]) == (402, "budget_exceeded", "budget")
@@ -309,7 +309,7 @@ def test_R503_a_request_that_no_budget_covers_is_402_and_sends_nothing(
 
 def test_M08_a_free_model_goes_on_when_the_budget_is_used_up(gateway: LiveGateway, user: User) -> None:
     Price.objects.create(deployment=deployment("sim-small"), input_nano_per_mtok=0, output_nano_per_mtok=0, source="test")
-    usage_actions.set_budget(Budget.Scope.USER, user, Budget.Period.MONTH, 0)
+    usage_actions.set_budget(Budget.Scope.USER, user, Period.MONTH, usage_actions.Limits(0))
     ConfigVersion.bump()
     assert gateway.chat().status_code == 200
     assert [line.cost_nano for line in lines()] == [0]

@@ -17,7 +17,15 @@ from tests.fuzz.choices import Choices
 from usage import money
 
 SMALL_EVENT_BYTES = 512
-CARD = PriceCard(1, 2_500_000_000, 10_000_000_000, 250_000_000, 3_000_000_000, 5_000_000_000, 12_000_000_000)
+CARD = PriceCard(
+    id=1,
+    input_nano_per_mtok=2_500_000_000,
+    output_nano_per_mtok=10_000_000_000,
+    cache_read_nano_per_mtok=250_000_000,
+    cache_write_nano_per_mtok=3_000_000_000,
+    cache_write_1h_nano_per_mtok=5_000_000_000,
+    reasoning_nano_per_mtok=12_000_000_000,
+)
 
 
 # --------------------------------------------------------------------------- server-sent events

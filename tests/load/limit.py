@@ -15,13 +15,13 @@ def main() -> None:
     from providers.actions import set_price
     from providers.audit import SYSTEM
     from providers.models import Deployment, Price
-    from usage.actions import set_budget
-    from usage.models import ApiKey, Budget
+    from usage.actions import Limits, set_budget
+    from usage.models import ApiKey, Budget, Period
 
     model, nano_per_mtok, cap_nano = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     priced = Deployment.objects.get(name=model)
     set_price(Price(deployment=priced, input_nano_per_mtok=0, output_nano_per_mtok=nano_per_mtok, source="rehearsal"), SYSTEM)
-    set_budget(Budget.Scope.USER, ApiKey.objects.select_related("user").get().user, Budget.Period.TOTAL, cap_nano)
+    set_budget(Budget.Scope.USER, ApiKey.objects.select_related("user").get().user, Period.TOTAL, Limits(cap_nano))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ def main() -> None:
     from aigateway import bootstrap
     from providers.models import Provider
     from tests.load import rows
-    from usage.actions import set_budget
-    from usage.models import ApiKey, Budget
+    from usage.actions import Limits, set_budget
+    from usage.models import ApiKey, Budget, Period
 
     bootstrap.seed(sys.argv[1])
     rows.speak_anthropic(sys.argv[1])
@@ -27,7 +27,7 @@ def main() -> None:
         rows.add_model(Provider.objects.get(slug=bootstrap.SIMULATOR_SLUG), name, 1_000_000, 1_000_000)
     key = ApiKey.objects.select_related("user").get()
     for scope, subject in ((Budget.Scope.GATEWAY, None), (Budget.Scope.USER, key.user), (Budget.Scope.KEY, key)):
-        set_budget(scope, subject, Budget.Period.MONTH, PLENTY_NANO)
+        set_budget(scope, subject, Period.MONTH, Limits(PLENTY_NANO))
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from django.test import Client
 from django.urls import reverse
 
 from tests.usage.world import NOON, reserve_order, settlement
-from usage.actions import create_api_key, set_budget
+from usage.actions import Limits, create_api_key, set_budget
 from usage.keys import lookup_id
 from usage.ledger import reserve_now, settle_now
-from usage.models import ApiKey, Attempt, Budget, LedgerEntry
+from usage.models import ApiKey, Attempt, Budget, LedgerEntry, Period
 from usage.rollups import roll_up
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,46 +63,51 @@ def test_revoking_needs_a_post_and_deleting_is_not_offered(browser: Client, admi
 
 
 def test_a_cap_is_typed_in_dollars(browser: Client) -> None:
-    form = {"scope": "gateway", "period": "month", "cap_nano": "12.5"}
+    form = {"scope": "gateway", "period": "month", "cap_nano": "12.5", "enforcement": "hard"}
     assert browser.post(reverse("admin:usage_budget_add"), form).status_code == 302
     budget = Budget.objects.get()
     assert budget.cap_nano == 12_500_000_000
     page = browser.get(reverse("admin:usage_budget_change", args=[budget.pk])).content
     assert b'value="12.5"' in page
-    browser.post(reverse("admin:usage_budget_change", args=[budget.pk]), {"cap_nano": "0"})
+    browser.post(reverse("admin:usage_budget_change", args=[budget.pk]), {"cap_nano": "0", "enforcement": "hard"})
     assert Budget.objects.get().cap_nano == 0
 
 
 @pytest.mark.parametrize("cap", ["-1", "NaN", "1e400", "0.0000000001", "true", ""])
 def test_B06_a_cap_that_is_no_amount_is_refused(browser: Client, cap: str) -> None:
-    assert browser.post(reverse("admin:usage_budget_add"), {"scope": "gateway", "period": "month", "cap_nano": cap}).status_code == 200
+    assert (
+        browser.post(
+            reverse("admin:usage_budget_add"), {"scope": "gateway", "period": "month", "cap_nano": cap, "enforcement": "hard"}
+        ).status_code
+        == 200
+    )
     assert not Budget.objects.exists()
 
 
 def test_a_budget_that_exists_or_names_nobody_is_refused_in_the_form(browser: Client) -> None:
-    set_budget(Budget.Scope.GATEWAY, None, Budget.Period.MONTH, 1)
+    set_budget(Budget.Scope.GATEWAY, None, Period.MONTH, Limits(1))
     for form in ({"scope": "gateway", "period": "month"}, {"scope": "user", "period": "month"}):
-        assert browser.post(reverse("admin:usage_budget_add"), {**form, "cap_nano": "1"}).status_code == 200
+        assert browser.post(reverse("admin:usage_budget_add"), {**form, "cap_nano": "1", "enforcement": "hard"}).status_code == 200
     assert Budget.objects.count() == 1
 
 
 def test_the_budget_list_shows_the_current_period(browser: Client) -> None:
     changelist = reverse("admin:usage_budget_changelist")
     assert b"NO LIMIT" in browser.get(changelist).content
-    budget = set_budget(Budget.Scope.GATEWAY, None, Budget.Period.TOTAL, 10_000_000_000)
+    budget = set_budget(Budget.Scope.GATEWAY, None, Period.TOTAL, Limits(10_000_000_000))
     done, still_open = reserve_order(2_000_000_000, [budget]), reserve_order(3_000_000_000, [budget])
     reserve_now(done)
     reserve_now(still_open)
     settle_now(settlement(done, 1_000_000_001))
     page = browser.get(changelist).content.decode()
     assert "NO LIMIT" not in page
-    for column, shown in (("cap", "10.00"), ("posted", "1.000000001"), ("held", "3.00"), ("remaining", "5.999999999")):
+    for column, shown in (("cap", "$10.00"), ("posted", "1.000000001"), ("held", "3.00"), ("remaining", "5.999999999")):
         assert f'<td class="field-{column}">{shown}</td>' in page
 
 
 def test_a_budget_can_be_deleted_one_by_one_and_together(browser: Client) -> None:
-    one = set_budget(Budget.Scope.GATEWAY, None, Budget.Period.DAY, 1)
-    two = set_budget(Budget.Scope.GATEWAY, None, Budget.Period.MONTH, 1)
+    one = set_budget(Budget.Scope.GATEWAY, None, Period.DAY, Limits(1))
+    two = set_budget(Budget.Scope.GATEWAY, None, Period.MONTH, Limits(1))
     browser.post(reverse("admin:usage_budget_delete", args=[one.pk]), {"post": "yes"})
     form = {"action": "delete_selected", "_selected_action": [two.pk], "post": "yes"}
     browser.post(reverse("admin:usage_budget_changelist"), form)
@@ -114,7 +119,7 @@ def test_records_can_be_read_and_not_touched(browser: Client) -> None:
     reserve_now(order)
     settle_now(settlement(order, 3))
     roll_up(NOON.date())
-    for model, pk in (("attempt", Attempt.objects.get().pk), ("ledgerentry", LedgerEntry.objects.get().pk), ("dailytotal", None)):
+    for model, pk in (("attempt", Attempt.objects.get().pk), ("ledgerentry", LedgerEntry.objects.get().pk), ("usagetotal", None)):
         page = browser.get(reverse(f"admin:usage_{model}_changelist"))
         assert page.status_code == 200
         assert b"small" in page.content

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from providers.models import ConfigChange, ConfigVersion
 from usage import keys
 from usage.access import KeyRecord, budgets_for, load_key, touch_keys
-from usage.actions import ActionRefused, create_api_key, delete_budget, revoke_api_key, set_budget, update_api_key
+from usage.actions import ActionRefused, Limits, create_api_key, delete_budget, revoke_api_key, set_budget, update_api_key
 from usage.ledger import BudgetRef
-from usage.models import ApiKey, Budget
+from usage.models import ApiKey, Budget, Period
 
 BROUGHT_ALONG = "my-own-key-123"
 
@@ -120,7 +120,7 @@ def test_use_is_recorded_silently(user: User) -> None:
 
 def test_R605_writes_are_audited_without_the_secret(user: User) -> None:
     key, plaintext = create_api_key(user, "laptop")
-    set_budget(Budget.Scope.KEY, key, Budget.Period.DAY, 5)
+    set_budget(Budget.Scope.KEY, key, Period.DAY, Limits(5))
     revoke_api_key(key)
     entries = LogEntry.objects.filter(content_type__app_label="usage")
     assert [entry.action for entry in entries.order_by("id")] == [LogEntry.Action.CREATE, LogEntry.Action.CREATE, LogEntry.Action.UPDATE]
@@ -136,10 +136,10 @@ def test_R605_writes_are_audited_without_the_secret(user: User) -> None:
 def test_R503_budgets_come_in_the_order_gateway_user_key(user: User) -> None:
     key, _ = create_api_key(user, "laptop")
     other, _ = create_api_key(user, "other")
-    of_key = set_budget(Budget.Scope.KEY, key, Budget.Period.DAY, 1)
-    set_budget(Budget.Scope.KEY, other, Budget.Period.DAY, 1)
-    of_user = set_budget(Budget.Scope.USER, user, Budget.Period.MONTH, 2)
-    of_gateway = set_budget(Budget.Scope.GATEWAY, None, Budget.Period.TOTAL, 3)
+    of_key = set_budget(Budget.Scope.KEY, key, Period.DAY, Limits(1))
+    set_budget(Budget.Scope.KEY, other, Period.DAY, Limits(1))
+    of_user = set_budget(Budget.Scope.USER, user, Period.MONTH, Limits(2))
+    of_gateway = set_budget(Budget.Scope.GATEWAY, None, Period.TOTAL, Limits(3))
     assert budgets_for(user.pk, key.pk) == (
         BudgetRef(of_gateway.pk, "total"),
         BudgetRef(of_user.pk, "month"),
@@ -150,9 +150,9 @@ def test_R503_budgets_come_in_the_order_gateway_user_key(user: User) -> None:
 
 
 def test_M06_setting_a_budget_again_changes_its_cap_and_is_announced(user: User) -> None:
-    first = set_budget(Budget.Scope.USER, user, Budget.Period.DAY, 10)
+    first = set_budget(Budget.Scope.USER, user, Period.DAY, Limits(10))
     before = ConfigVersion.current()
-    again = set_budget(Budget.Scope.USER, user, Budget.Period.DAY, 0)
+    again = set_budget(Budget.Scope.USER, user, Period.DAY, Limits(0))
     assert (again.pk, Budget.objects.get().cap_nano) == (first.pk, 0)
     assert ConfigChange.objects.get(version=before + 1).subject == "budgets"
     delete_budget(again)
@@ -163,13 +163,13 @@ def test_M06_setting_a_budget_again_changes_its_cap_and_is_announced(user: User)
 @pytest.mark.parametrize("cap", [-1, 2**63])
 def test_B06_a_cap_no_column_can_hold_is_refused(db: None, cap: int) -> None:
     with pytest.raises(ActionRefused, match="cap"):
-        set_budget(Budget.Scope.GATEWAY, None, Budget.Period.DAY, cap)
+        set_budget(Budget.Scope.GATEWAY, None, Period.DAY, Limits(cap))
 
 
 def test_a_budget_of_the_wrong_subject_or_period_is_refused(user: User) -> None:
     key, _ = create_api_key(user, "laptop")
     for scope, subject in ((Budget.Scope.GATEWAY, user), (Budget.Scope.USER, key), (Budget.Scope.KEY, None)):
         with pytest.raises(ActionRefused, match="names"):
-            set_budget(scope, subject, Budget.Period.DAY, 1)
+            set_budget(scope, subject, Period.DAY, Limits(1))
     with pytest.raises(ActionRefused, match="period"):
-        set_budget(Budget.Scope.GATEWAY, None, "week", 1)
+        set_budget(Budget.Scope.GATEWAY, None, "fortnight", Limits(1))

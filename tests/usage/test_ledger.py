@@ -16,7 +16,7 @@ from providers.models import ConfigVersion
 from providers.upstream.types import TokenUsage
 from tests.usage.processes import start_reserving
 from tests.usage.world import CARD, TARGET, USAGE, assert_balanced, counters, gateway_budget, reserve_order, settlement
-from usage.actions import create_api_key, delete_budget, set_budget
+from usage.actions import Limits, create_api_key, delete_budget, set_budget
 from usage.ledger import (
     AttemptConflict,
     BudgetExceeded,
@@ -32,7 +32,7 @@ from usage.ledger import (
     settle_now,
     void_now,
 )
-from usage.models import Attempt, Budget, BudgetPeriod, GatewayProcess, LedgerEntry
+from usage.models import Attempt, Budget, BudgetPeriod, GatewayProcess, LedgerEntry, Period
 from usage.posting import Work, apply_batch, closing_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -67,7 +67,7 @@ def test_M05_two_processes_share_a_budget_exactly(transactional_db: None) -> Non
 
 
 def test_M05_the_first_requests_of_a_fresh_budget_make_one_period(ledger: Ledger) -> None:
-    budget = gateway_budget(10, Budget.Period.DAY)
+    budget = gateway_budget(10, Period.DAY)
     orders = [reserve_order(3, [budget], dispatched_at=datetime(2026, 11, 21, 23, 59, 59, tzinfo=UTC)) for _ in range(5)]
     outcomes = asyncio.run(reserve_all(ledger, orders))
     assert outcomes.count(None) == 3
@@ -75,7 +75,7 @@ def test_M05_the_first_requests_of_a_fresh_budget_make_one_period(ledger: Ledger
 
 
 def test_M15_a_call_belongs_to_the_period_of_its_reserve(ledger: Ledger) -> None:
-    budget = gateway_budget(10, Budget.Period.DAY)
+    budget = gateway_budget(10, Period.DAY)
     before = reserve_order(10, [budget], dispatched_at=datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC))
     after = reserve_order(10, [budget], dispatched_at=datetime(2026, 12, 1, 0, 0, 1, tzinfo=UTC))
     assert asyncio.run(reserve_all(ledger, [before, after])) == [None, None]
@@ -87,12 +87,12 @@ def test_R503_an_order_fits_every_scope_or_holds_nothing(ledger: Ledger, user: U
     key, _ = create_api_key(user, "laptop")
     caps = {Budget.Scope.GATEWAY: 100, Budget.Scope.USER: 50, Budget.Scope.KEY: 10}
     subjects = {Budget.Scope.GATEWAY: None, Budget.Scope.USER: user, Budget.Scope.KEY: key}
-    budgets = [set_budget(scope, subjects[scope], Budget.Period.MONTH, cap) for scope, cap in caps.items()]
+    budgets = [set_budget(scope, subjects[scope], Period.MONTH, Limits(cap)) for scope, cap in caps.items()]
     asyncio.run(ledger.reserve(reserve_order(8, budgets)))
     with pytest.raises(BudgetExceeded) as refused:
         asyncio.run(ledger.reserve(reserve_order(3, budgets)))
     assert (refused.value.scope, refused.value.period) == ("key", "month")
-    assert (refused.value.cap_nano, refused.value.posted_nano, refused.value.held_nano, refused.value.wanted_nano) == (10, 0, 8, 3)
+    assert (refused.value.cap, refused.value.posted, refused.value.held, refused.value.wanted) == (10, 0, 8, 3)
     assert [counters(budget) for budget in budgets] == [(0, 8)] * 3
     asyncio.run(ledger.reserve(reserve_order(42, budgets[:2])))
     with pytest.raises(BudgetExceeded) as refused:
@@ -148,7 +148,7 @@ def test_M07_an_unpriced_target_is_refused(ledger: Ledger) -> None:
 def test_lowering_the_cap_binds_the_next_order(ledger: Ledger) -> None:
     budget = gateway_budget(10)
     asyncio.run(ledger.reserve(reserve_order(5, [budget])))
-    set_budget(Budget.Scope.GATEWAY, None, Budget.Period.TOTAL, 6)
+    set_budget(Budget.Scope.GATEWAY, None, Period.TOTAL, Limits(6))
     with pytest.raises(BudgetExceeded):
         asyncio.run(ledger.reserve(reserve_order(5, [budget])))
 
@@ -172,12 +172,13 @@ def test_settling_posts_the_cost_and_returns_the_hold(ledger: Ledger) -> None:
 
 
 def test_every_token_bucket_reaches_its_column(ledger: Ledger) -> None:
-    usage = TokenUsage(1, 2, 3, 4, 5, 6, 7, 8)
+    usage = TokenUsage(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
     order = reserve_order(1)
     asyncio.run(ledger.reserve(order))
     asyncio.run(ledger.settle(Settlement(order.attempt_id, 1, usage)))
     line = LedgerEntry.objects.get()
-    assert [getattr(line, name) for name in TokenUsage.__slots__] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [getattr(line, name) for name in TokenUsage.__slots__] == [*range(1, 11)]
+    assert line.quota_tokens == sum(range(1, 10))
 
 
 def test_a_cost_above_the_hold_is_posted_in_full(ledger: Ledger) -> None:
@@ -232,7 +233,7 @@ def test_an_estimated_settlement_is_flagged_and_final(ledger: Ledger) -> None:
 
 
 def test_a_closing_for_a_deleted_budget_still_posts_its_line(ledger: Ledger) -> None:
-    budget, other = gateway_budget(100), gateway_budget(100, Budget.Period.DAY)
+    budget, other = gateway_budget(100), gateway_budget(100, Period.DAY)
     order = reserve_order(50, [budget, other])
     asyncio.run(ledger.reserve(order))
     delete_budget(budget)

@@ -55,7 +55,7 @@ def test_an_instant_without_a_zone_and_an_unknown_unit_are_refused(call: object)
     with pytest.raises(ValueError, match="time zone"):
         call(datetime(2026, 1, 1), "day", UTC)  # type: ignore[operator]
     with pytest.raises(ValueError, match="unknown period unit"):
-        call(datetime(2026, 1, 1, tzinfo=UTC), "week", UTC)  # type: ignore[operator]
+        call(datetime(2026, 1, 1, tzinfo=UTC), "fortnight", UTC)  # type: ignore[operator]
 
 
 @given(

@@ -16,7 +16,7 @@ from django.utils import timezone
 from tests.usage.world import assert_balanced, counters, gateway_budget, reserve_order, settlement
 from usage import writer
 from usage.ledger import BudgetExceeded, Ledger, LedgerUnavailable, ReserveOrder, Void
-from usage.models import Attempt, Budget, LedgerEntry
+from usage.models import Attempt, Budget, LedgerEntry, Period
 from usage.posting import CommitUncertain, Outcome, PeriodIds, Work, apply_batch, current_statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -332,7 +332,7 @@ def test_the_cache_of_period_ids_is_bounded(transactional_db: None, monkeypatch:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_M04_the_books_balance_after_a_random_mixed_run(ledger: Ledger, seed: int) -> None:
-    budgets = [gateway_budget(2_000), gateway_budget(1_500, Budget.Period.DAY)]
+    budgets = [gateway_budget(2_000), gateway_budget(1_500, Period.DAY)]
     asyncio.run(_random_run(ledger, budgets, random.Random(seed)))
     assert ledger.stop(10)
     assert_balanced()

@@ -12,7 +12,7 @@ from django.utils import timezone
 from providers.models import ConfigVersion
 from providers.upstream.types import AuthStyle, HealthStatus, PriceCard, ProviderSpec, Target, Timeouts, TokenUsage, Wire
 from usage.ledger import BudgetRef, ReserveOrder, Settlement
-from usage.models import Attempt, Budget, BudgetPeriod, LedgerEntry
+from usage.models import Attempt, Budget, BudgetPeriod, LedgerEntry, Period
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 CARD = PriceCard(id=7, input_nano_per_mtok=2_500_000_000, output_nano_per_mtok=10_000_000_000)
@@ -71,7 +71,7 @@ def settlement(order: ReserveOrder, cost_nano: int = 1, **changes: object) -> Se
     return Settlement(order.attempt_id, cost_nano, USAGE, **changes)  # type: ignore[arg-type]
 
 
-def gateway_budget(cap_nano: int, period: str = Budget.Period.TOTAL) -> Budget:
+def gateway_budget(cap_nano: int, period: str = Period.TOTAL) -> Budget:
     return Budget.objects.create(scope=Budget.Scope.GATEWAY, period=period, cap_nano=cap_nano)
 
 

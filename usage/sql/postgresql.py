@@ -29,7 +29,7 @@ WITH c AS MATERIALIZED (
         attempt_id uuid, status text, cost_nano bigint, basis text, upstream_id text, error_code text, note text,
         latency_ms integer, first_byte_ms integer, input_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint,
         cache_write_1h_tokens bigint, output_tokens bigint, reasoning_tokens bigint, audio_input_tokens bigint,
-        audio_output_tokens bigint)
+        audio_output_tokens bigint, image_input_tokens bigint, quota_tokens bigint, reported_cost_nano bigint)
 ), locked AS MATERIALIZED (
     SELECT a.id, a.status FROM usage_attempt a
     WHERE a.id = ANY((SELECT array_agg(attempt_id) FROM c)::uuid[]) ORDER BY a.id FOR NO KEY UPDATE
@@ -41,18 +41,19 @@ WITH c AS MATERIALIZED (
 ), posted AS (
     INSERT INTO usage_ledgerentry (
         attempt_id, kind, basis, cost_nano, posted_at, dispatched_at, request_id, attempt_no, upstream_id, user_id, api_key_id,
-        context, provider_id, provider_slug, deployment_id, model_name, input_tokens, cache_read_tokens, cache_write_tokens,
-        cache_write_1h_tokens, output_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, price_id, price_card,
-        error_code, note)
+        team_id, context, provider_id, provider_slug, deployment_id, model_name, input_tokens, cache_read_tokens, cache_write_tokens,
+        cache_write_1h_tokens, output_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, image_input_tokens, quota_tokens,
+        reported_cost_nano, price_id, price_card, error_code, note)
     SELECT a.id, 'usage', c.basis, c.cost_nano, a.closed_at, a.dispatched_at, a.request_id, a.attempt_no, c.upstream_id, a.user_id,
-           a.api_key_id, a.context, a.provider_id, a.provider_slug, a.deployment_id, a.model_name, c.input_tokens,
+           a.api_key_id, a.team_id, a.context, a.provider_id, a.provider_slug, a.deployment_id, a.model_name, c.input_tokens,
            c.cache_read_tokens, c.cache_write_tokens, c.cache_write_1h_tokens, c.output_tokens, c.reasoning_tokens,
-           c.audio_input_tokens, c.audio_output_tokens, a.price_id, a.price_card, c.error_code, c.note
+           c.audio_input_tokens, c.audio_output_tokens, c.image_input_tokens, coalesce(c.quota_tokens, a.hold_tokens),
+           c.reported_cost_nano, a.price_id, a.price_card, c.error_code, c.note
     FROM closed a JOIN c ON c.attempt_id = a.id WHERE c.cost_nano IS NOT NULL ORDER BY a.id
-    ON CONFLICT (attempt_id, kind) DO NOTHING
-    RETURNING attempt_id, cost_nano
+    ON CONFLICT DO NOTHING
+    RETURNING attempt_id, cost_nano, quota_tokens
 )
-SELECT a.id, a.hold_nano, coalesce(p.cost_nano, 0), a.budget_period_ids::text
+SELECT a.id, a.hold_nano, coalesce(p.cost_nano, 0), a.hold_tokens, coalesce(p.quota_tokens, 0), a.budget_period_ids::text
 FROM closed a LEFT JOIN posted p ON p.attempt_id = a.id
 """
 
@@ -62,38 +63,41 @@ WITH c AS MATERIALIZED (
         attempt_id uuid, status text, cost_nano bigint, basis text, upstream_id text, error_code text, note text,
         latency_ms integer, first_byte_ms integer, input_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint,
         cache_write_1h_tokens bigint, output_tokens bigint, reasoning_tokens bigint, audio_input_tokens bigint,
-        audio_output_tokens bigint)
+        audio_output_tokens bigint, image_input_tokens bigint, quota_tokens bigint, reported_cost_nano bigint)
 ), locked AS MATERIALIZED (
     SELECT a.* FROM usage_attempt a
     WHERE a.id = ANY((SELECT array_agg(attempt_id) FROM c)::uuid[]) ORDER BY a.id FOR NO KEY UPDATE
 ), corrected AS (
     INSERT INTO usage_ledgerentry (
         attempt_id, kind, basis, cost_nano, posted_at, dispatched_at, request_id, attempt_no, upstream_id, user_id, api_key_id,
-        context, provider_id, provider_slug, deployment_id, model_name, input_tokens, cache_read_tokens, cache_write_tokens,
-        cache_write_1h_tokens, output_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, price_id, price_card,
-        error_code, note)
+        team_id, context, provider_id, provider_slug, deployment_id, model_name, input_tokens, cache_read_tokens, cache_write_tokens,
+        cache_write_1h_tokens, output_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, image_input_tokens, quota_tokens,
+        reported_cost_nano, price_id, price_card, error_code, note)
     SELECT a.id, 'correction', c.basis, coalesce(c.cost_nano, 0) - estimated.cost_nano, %s, a.dispatched_at, a.request_id,
-           a.attempt_no, c.upstream_id, a.user_id, a.api_key_id, a.context, a.provider_id, a.provider_slug, a.deployment_id,
-           a.model_name, c.input_tokens, c.cache_read_tokens, c.cache_write_tokens, c.cache_write_1h_tokens, c.output_tokens,
-           c.reasoning_tokens, c.audio_input_tokens, c.audio_output_tokens, a.price_id, a.price_card, c.error_code,
+           a.attempt_no, c.upstream_id, a.user_id, a.api_key_id, a.team_id, a.context, a.provider_id, a.provider_slug,
+           a.deployment_id, a.model_name, c.input_tokens, c.cache_read_tokens, c.cache_write_tokens, c.cache_write_1h_tokens,
+           c.output_tokens, c.reasoning_tokens, c.audio_input_tokens, c.audio_output_tokens, c.image_input_tokens,
+           CASE WHEN c.cost_nano IS NULL THEN 0 ELSE coalesce(c.quota_tokens, a.hold_tokens) END - estimated.quota_tokens,
+           c.reported_cost_nano, a.price_id, a.price_card, c.error_code,
            'replaces the estimate made when the process stopped reporting'
     FROM locked a JOIN c ON c.attempt_id = a.id
     JOIN usage_ledgerentry estimated ON estimated.attempt_id = a.id AND estimated.kind = 'usage'
     WHERE a.status = 'estimated' AND a.error_code = 'orphaned' ORDER BY a.id
-    ON CONFLICT (attempt_id, kind) DO NOTHING
-    RETURNING attempt_id, cost_nano, posted_at
+    ON CONFLICT DO NOTHING
+    RETURNING attempt_id, cost_nano, quota_tokens, posted_at
 ), closed AS (
     UPDATE usage_attempt a
     SET status = c.status, closed_at = k.posted_at, error_code = c.error_code, latency_ms = c.latency_ms,
         first_byte_ms = c.first_byte_ms
     FROM corrected k JOIN c ON c.attempt_id = k.attempt_id WHERE a.id = k.attempt_id
 )
-SELECT a.id, 0, k.cost_nano, a.budget_period_ids::text FROM locked a JOIN corrected k ON k.attempt_id = a.id
+SELECT a.id, 0, k.cost_nano, 0, k.quota_tokens, a.budget_period_ids::text FROM locked a JOIN corrected k ON k.attempt_id = a.id
 """
 
 MAKE_PERIODS = """
-INSERT INTO usage_budgetperiod (budget_id, key, posted_nano, held_nano)
-SELECT b.id, w.key, 0, 0 FROM json_to_recordset(%s::json) AS w(budget_id bigint, key text) JOIN usage_budget b ON b.id = w.budget_id
+INSERT INTO usage_budgetperiod (budget_id, key, posted_nano, held_nano, posted_tokens, held_tokens, requests)
+SELECT b.id, w.key, 0, 0, 0, 0, 0
+FROM json_to_recordset(%s::json) AS w(budget_id bigint, key text) JOIN usage_budget b ON b.id = w.budget_id
 ORDER BY b.id, w.key
 ON CONFLICT (budget_id, key) DO NOTHING
 """
@@ -104,22 +108,25 @@ JOIN usage_budgetperiod p ON p.budget_id = w.budget_id AND p.key = w.key
 """
 
 LOCK_PERIODS = """
-SELECT p.id, p.budget_id, p.key, p.posted_nano, p.held_nano, b.cap_nano, b.scope, b.period
+SELECT p.id, p.budget_id, p.key, p.posted_nano, p.held_nano, p.posted_tokens, p.held_tokens, p.requests,
+       b.cap_nano, b.cap_tokens, b.cap_requests, b.enforcement, b.scope, b.period, coalesce(r.name, '')
 FROM usage_budgetperiod p JOIN usage_budget b ON b.id = p.budget_id
+LEFT JOIN providers_route r ON r.id = b.fallback_route_id AND r.enabled
 WHERE p.id = ANY(%s::bigint[]) ORDER BY p.id FOR NO KEY UPDATE OF p
 """
 
 INSERT_ATTEMPTS = """
 INSERT INTO usage_attempt (
-    id, request_id, attempt_no, process_id, status, user_id, api_key_id, context, dialect, model_asked, provider_id, provider_slug,
-    deployment_id, model_name, price_id, price_card, stream, hold_nano, budget_period_ids, dispatched_at, error_code)
-SELECT id, request_id, attempt_no, process_id, 'dispatched', user_id, api_key_id, context, dialect, model_asked, provider_id,
-       provider_slug, deployment_id, model_name, price_id, price_card, stream, hold_nano, budget_period_ids,
+    id, request_id, attempt_no, process_id, status, user_id, api_key_id, team_id, context, dialect, model_asked, provider_id,
+    provider_slug, deployment_id, model_name, price_id, price_card, stream, hold_nano, hold_tokens, budget_period_ids, dispatched_at,
+    error_code)
+SELECT id, request_id, attempt_no, process_id, 'dispatched', user_id, api_key_id, team_id, context, dialect, model_asked, provider_id,
+       provider_slug, deployment_id, model_name, price_id, price_card, stream, hold_nano, hold_tokens, budget_period_ids,
        dispatched_at AT TIME ZONE 'UTC', ''
 FROM json_to_recordset(%s::json) AS o(
-    id uuid, request_id text, attempt_no smallint, process_id uuid, user_id bigint, api_key_id text, context text, dialect text,
-    model_asked text, provider_id bigint, provider_slug text, deployment_id bigint, model_name text, price_id bigint,
-    price_card jsonb, stream boolean, hold_nano bigint, budget_period_ids jsonb, dispatched_at timestamp)
+    id uuid, request_id text, attempt_no smallint, process_id uuid, user_id bigint, api_key_id text, team_id bigint, context text,
+    dialect text, model_asked text, provider_id bigint, provider_slug text, deployment_id bigint, model_name text, price_id bigint,
+    price_card jsonb, stream boolean, hold_nano bigint, hold_tokens bigint, budget_period_ids jsonb, dispatched_at timestamp)
 ORDER BY id
 ON CONFLICT DO NOTHING
 RETURNING id
@@ -135,9 +142,17 @@ ORDER BY a.id LIMIT %s
 """
 
 CHANGE_PERIODS = """
-UPDATE usage_budgetperiod p SET posted_nano = p.posted_nano + d.posted_nano, held_nano = p.held_nano + d.held_nano
-FROM json_to_recordset(%s::json) AS d(id bigint, posted_nano bigint, held_nano bigint, wanted_nano bigint), usage_budget b
-WHERE p.id = d.id AND b.id = p.budget_id AND (d.wanted_nano = 0 OR p.posted_nano + d.posted_nano + p.held_nano + d.held_nano <= b.cap_nano)
+UPDATE usage_budgetperiod p
+SET posted_nano = p.posted_nano + d.posted_nano, held_nano = p.held_nano + d.held_nano,
+    posted_tokens = p.posted_tokens + d.posted_tokens, held_tokens = p.held_tokens + d.held_tokens, requests = p.requests + d.requests
+FROM json_to_recordset(%s::json) AS d(
+    id bigint, posted_nano bigint, held_nano bigint, wanted_nano bigint, posted_tokens bigint, held_tokens bigint, wanted_tokens bigint,
+    requests bigint), usage_budget b
+WHERE p.id = d.id AND b.id = p.budget_id AND (b.enforcement <> 'hard' OR (
+    (d.wanted_nano = 0 OR b.cap_nano IS NULL OR p.posted_nano + d.posted_nano + p.held_nano + d.held_nano <= b.cap_nano)
+    AND (d.wanted_tokens = 0 OR b.cap_tokens IS NULL
+         OR p.posted_tokens + d.posted_tokens + p.held_tokens + d.held_tokens <= b.cap_tokens)
+    AND (d.requests = 0 OR b.cap_requests IS NULL OR p.requests + d.requests <= b.cap_requests)))
 """
 
 
@@ -185,4 +200,5 @@ class PostgresStatements:
 
 
 def _closed(row: tuple[Any, ...]) -> ClosedAttempt:
-    return ClosedAttempt(id=row[0], released_nano=row[1], posted_nano=row[2], period_ids=json.loads(row[3]))
+    return ClosedAttempt(id=row[0], released_nano=row[1], posted_nano=row[2], released_tokens=row[3], posted_tokens=row[4],
+                         period_ids=json.loads(row[5]))  # fmt: skip

@@ -14,8 +14,9 @@ from uuid import UUID
 import msgspec
 from django.db.backends.utils import CursorWrapper
 
-from usage.ledger_types import MEASURED
+from usage.ledger_types import MEASURED, BudgetExceeded
 
+HARD: Final = "hard"
 ORPHANED: Final = "orphaned"
 """``error_code`` of an attempt whose process died; only these accept a late settlement."""
 
@@ -29,6 +30,7 @@ class AttemptRow(msgspec.Struct, frozen=True):
     process_id: str
     user_id: int
     api_key_id: str
+    team_id: int | None
     context: str
     dialect: str
     model_asked: str
@@ -40,12 +42,16 @@ class AttemptRow(msgspec.Struct, frozen=True):
     price_card: msgspec.Raw
     stream: bool
     hold_nano: int
+    hold_tokens: int
     budget_period_ids: list[int]
     dispatched_at: str
 
 
 class ClosingRow(msgspec.Struct, frozen=True):
-    """The end of an attempt. ``cost_nano is None`` writes no line (a void); ``basis`` then only marks a correction."""
+    """The end of an attempt. ``cost_nano is None`` writes no line (a void); ``basis`` then only marks a correction.
+
+    ``quota_tokens is None``: nobody knows, so quotas count the tokens that were held.
+    """
 
     attempt_id: str
     status: str
@@ -64,15 +70,27 @@ class ClosingRow(msgspec.Struct, frozen=True):
     reasoning_tokens: int | None = None
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
+    image_input_tokens: int | None = None
+    quota_tokens: int | None = None
+    reported_cost_nano: int | None = None
 
 
 class PeriodChange(msgspec.Struct):
-    """What a batch does to one budget period. ``wanted_nano`` is the part of ``held_nano`` that must fit below the cap."""
+    """What a batch does to one budget period. ``wanted_*`` is the part that must fit below the cap."""
 
     id: int
     posted_nano: int = 0
     held_nano: int = 0
     wanted_nano: int = 0
+    posted_tokens: int = 0
+    held_tokens: int = 0
+    wanted_tokens: int = 0
+    requests: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return not any((self.posted_nano, self.held_nano, self.wanted_nano, self.posted_tokens, self.held_tokens, self.wanted_tokens,
+                        self.requests))  # fmt: skip
 
 
 class ClosedAttempt(msgspec.Struct, frozen=True):
@@ -81,20 +99,44 @@ class ClosedAttempt(msgspec.Struct, frozen=True):
     id: UUID
     released_nano: int
     posted_nano: int
+    released_tokens: int
+    posted_tokens: int
     period_ids: list[int]
 
 
 class LockedPeriod(msgspec.Struct):
-    """A locked budget period with the cap, scope and unit of its budget. Admission counts in it."""
+    """A locked budget period with its budget's caps (``None``: no limit), scope, unit and fallback. Admission counts in it."""
 
     id: int
     budget_id: int
     key: str
     posted_nano: int
     held_nano: int
-    cap_nano: int
+    posted_tokens: int
+    held_tokens: int
+    requests: int
+    cap_nano: int | None
+    cap_tokens: int | None
+    cap_requests: int | None
+    enforcement: str
     scope: str
     unit: str
+    fallback_route: str
+
+    def refusal_of(self, hold_nano: int, hold_tokens: int, requests: int) -> BudgetExceeded | None:
+        """Why so much more does not fit. What wants nothing of a measure always fits it."""
+        if self.enforcement != HARD:
+            return None
+        for measure, cap, posted, held, wanted in (
+            ("money", self.cap_nano, self.posted_nano, self.held_nano, hold_nano),
+            ("tokens", self.cap_tokens, self.posted_tokens, self.held_tokens, hold_tokens),
+            ("requests", self.cap_requests, self.requests, 0, requests),
+        ):
+            if wanted and cap is not None and posted + held + wanted > cap:
+                return BudgetExceeded(
+                    self.scope, self.unit, measure, cap=cap, posted=posted, held=held, wanted=wanted, fallback_route=self.fallback_route
+                )
+        return None
 
 
 class Statements(Protocol):

@@ -249,8 +249,8 @@ class ChatRequest:
 class TokenUsage:
     """Tokens of one call in disjoint buckets: their sum is what was consumed, nothing is counted twice.
 
-    ``input_tokens`` excludes cached tokens and ``output_tokens`` excludes reasoning tokens, whatever the provider's own
-    convention; adapters normalise (wire.md, section 0). ``None`` is "not reported".
+    ``input_tokens`` excludes cached, audio and image tokens counted apart, and ``output_tokens`` excludes reasoning tokens, whatever
+    the provider's own convention; adapters normalise (wire.md, section 0). ``None`` is "not reported".
     """
 
     input_tokens: int | None = None
@@ -261,11 +261,19 @@ class TokenUsage:
     reasoning_tokens: int | None = None
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
+    image_input_tokens: int | None = None
+    reported_cost_nano: int | None = None
+    """What the provider says the call cost, in nano-dollars: kept beside our own figure, never in its place."""
 
     @property
     def total_input_tokens(self) -> int | None:
         return _sum_known(
-            self.input_tokens, self.cache_read_tokens, self.cache_write_tokens, self.cache_write_1h_tokens, self.audio_input_tokens
+            self.input_tokens,
+            self.cache_read_tokens,
+            self.cache_write_tokens,
+            self.cache_write_1h_tokens,
+            self.audio_input_tokens,
+            self.image_input_tokens,
         )
 
     @property

@@ -9,15 +9,14 @@ from enum import StrEnum
 from providers.upstream.types.chat import Capability, Secret, Wire
 
 
-@dataclass(frozen=True, slots=True)
-class PriceCard:
-    """Prices of one deployment in nano-dollars per million tokens (``2.50 USD/Mtok == 2_500_000_000``).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Prices in nano-dollars per million tokens (``2.50 USD/Mtok == 2_500_000_000``).
 
-    A bucket whose price is ``None`` falls back: cache buckets and audio input to ``input``, reasoning and audio output to
-    ``output``. ``request_nano`` is added once per call. ``id`` is the ``providers.Price`` row, fixed at dispatch.
+    A bucket whose price is ``None`` falls back: cache buckets, audio and image input to ``input``, reasoning and audio output to
+    ``output``.
     """
 
-    id: int
     input_nano_per_mtok: int
     output_nano_per_mtok: int
     cache_read_nano_per_mtok: int | None = None
@@ -26,7 +25,40 @@ class PriceCard:
     reasoning_nano_per_mtok: int | None = None
     audio_input_nano_per_mtok: int | None = None
     audio_output_nano_per_mtok: int | None = None
+    image_input_nano_per_mtok: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextTier(Rates):
+    """Rates of a whole call whose input is longer than ``above_input_tokens``, all input buckets together."""
+
+    above_input_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceWindow(Rates):
+    """Rates from ``start`` to ``end`` (``HH:MM``, end not included, past midnight where end is not after start) in ``zone``."""
+
+    start: str
+    end: str
+    zone: str = "UTC"
+    context_tiers: tuple[ContextTier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceCard(Rates):
+    """The prices of one deployment. ``id`` is the ``providers.Price`` row; ``request_nano`` is added once per call.
+
+    ``windows`` are resolved, and empty, in the card that is fixed at dispatch. ``discount_ppm`` millionths are taken off
+    everything. ``is_ceiling``: the true price is unknown and ``request_nano`` is what an administrator lets a call be booked at.
+    """
+
+    id: int
     request_nano: int = 0
+    context_tiers: tuple[ContextTier, ...] = ()
+    windows: tuple[PriceWindow, ...] = ()
+    discount_ppm: int = 0
+    is_ceiling: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,9 @@ def ledger_guard(transactional_db: None) -> Iterator[None]:
     if connection.vendor != "sqlite":
         yield
         return
-    append_only.install(connection)
+    append_only.install(connection, append_only.TABLES)
     yield
-    append_only.remove(connection)
+    append_only.remove(connection, append_only.TABLES)
 
 
 @pytest.fixture(scope="package")

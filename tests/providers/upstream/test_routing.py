@@ -244,7 +244,7 @@ def test_a_missing_capability_is_named() -> None:
 
 
 def test_M07_an_unpriced_target_is_skipped_and_an_explicit_zero_is_a_price() -> None:
-    unpriced, free = replace(GPT, price=None), replace(GPT_AZURE, price=PriceCard(1, 0, 0))
+    unpriced, free = replace(GPT, price=None), replace(GPT_AZURE, price=PriceCard(id=1, input_nano_per_mtok=0, output_nano_per_mtok=0))
     made = plan(snapshot(unpriced, free), rig.chat_request(), Wishes("gpt-4o"))
     assert (order(made), skipped(made)) == ([2], {"openai/gpt-4o": "unpriced"})
 

@@ -27,7 +27,7 @@ from usage.models import FINANCE_GROUP, ApiKey
 
 SIMULATOR_SLUG = "simulator"
 FIRST_KEY_NAME = "first key"
-FINANCE_PERMISSIONS = ("view_ledgerentry", "view_dailytotal", "view_budget", "view_budgetperiod")
+FINANCE_PERMISSIONS = ("view_ledgerentry", "view_usagetotal", "view_budget", "view_budgetperiod")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from providers.models import ConfigVersion, Provider, Route
 from usage import keys
+from usage.carry_over import carry_over
 from usage.models import ApiKey, Budget, Enforcement, Entitlement, Period, Tier
 from usage.money import MAX_NANO
 from usage.subscriptions import SubscriptionEvent
@@ -121,7 +122,9 @@ def set_budget(
         budget, created = Budget.objects.select_for_update().get_or_create(
             scope=scope, **_subject_fields(scope, subject), period=period, defaults=values
         )
-        if not created:
+        if created:
+            carry_over(budget)
+        else:
             for name, value in values.items():
                 setattr(budget, name, value)
             budget.save(update_fields=[*values])

@@ -9,5 +9,7 @@ class UsageConfig(AppConfig):
         from auditlog.registry import auditlog  # its models need the loaded registry
 
         auditlog.register(self.get_model("ApiKey"), exclude_fields=["secret_sha256", "last_used_at"])
-        auditlog.register(self.get_model("Budget"))
+        for name in ("Budget", "BudgetAdjustment", "RateLimit", "Tier", "TierLimit"):
+            auditlog.register(self.get_model(name))
+        auditlog.register(self.get_model("UserAccount"), exclude_fields=["updated_at"])
         auditlog.register(self.get_model("Entitlement"), exclude_fields=["last_event_at", "updated_at"])

@@ -9,7 +9,7 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -40,7 +40,7 @@ from providers.upstream.types import (
     Wishes,
 )
 from usage import money
-from usage.ledger_types import ESTIMATED, MEASURED, UNPRICED, ReserveOrder, Settlement, StaleConfiguration, Void
+from usage.ledger_types import ESTIMATED, MEASURED, UNPRICED, BudgetExceeded, ReserveOrder, Settlement, StaleConfiguration, Void
 
 STALE_RETRIES_MAX = 5
 UNKNOWN_WINDOW_TOKENS = 400_000
@@ -97,6 +97,28 @@ class Meter:
     cost_nano: int = 0
     measured: bool = True
     usage: TokenUsage = field(default_factory=TokenUsage)
+    model_asked: str = ""
+    exhausted: BudgetExceeded | None = None
+    """The budget that sent the request to its fallback route."""
+
+    def __post_init__(self) -> None:
+        self.model_asked = self.call.request.model
+
+    def reroute(self, exhausted: BudgetExceeded) -> bool:
+        """Goes on with the route a used-up budget names, once; ``False`` where it names none or that one does not fit either."""
+        if self.exhausted is not None or exhausted.fallback_route in ("", self.call.request.model):
+            return False
+        self.exhausted = exhausted
+        request = replace(self.call.request, model=exhausted.fallback_route)
+        self.call = replace(self.call, request=request, provider=None, policy=None)
+        return True
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        if self.exhausted is None:
+            return ()
+        spent = f"the {self.exhausted.scope}'s {self.exhausted.measure} budget per {self.exhausted.period} is used up"
+        return (f"model: {self.call.request.model} instead of {self.model_asked}, {spent}",)
 
     async def open(self, target: Target, attempt_no: int) -> Ticket:  # noqa: ARG002 - numbers go on across a re-plan
         """Reserves the worst case of ``target`` on every budget; raises what ``Ledger.reserve`` raises."""
@@ -117,7 +139,7 @@ class Meter:
                 api_key_id=self.caller.api_key_id,
                 context=self.call.context,
                 dialect=self.call.dialect.value,
-                model_asked=request.model,
+                model_asked=self.model_asked,
                 target=target,
                 stream=request.stream,
                 hold_nano=hold_nano,
@@ -187,7 +209,7 @@ async def answer(plane: DataPlane, call: Call, caller: Caller, request_id: str, 
     after the configuration moved. Raises errors of ``aigateway.errors``."""
 
     async def attempt(meter: Meter, plan: Plan, deadline: Deadline) -> Answer:
-        whole = await dispatch.answer(plan, call.request, plane.upstreams, meter, deadline, _headers(request_id))
+        whole = await dispatch.answer(plan, meter.call.request, plane.upstreams, meter, deadline, _headers(request_id))
         return Answer(whole.response, _explain(meter, plan, whole))
 
     return await _on_fresh_configuration(plane, call, caller, request_id, config_version, again, attempt)
@@ -197,7 +219,7 @@ async def stream(plane: DataPlane, call: Call, caller: Caller, request_id: str, 
     """Starts one stream and returns at its first content, so that every fail-over happens before the client sees a byte."""
 
     async def attempt(meter: Meter, plan: Plan, deadline: Deadline) -> Stream:
-        answer = await dispatch.stream(plan, call.chat, plane.upstreams, meter, deadline, _headers(request_id))
+        answer = await dispatch.stream(plan, meter.call.chat, plane.upstreams, meter, deadline, _headers(request_id))
         return Stream(
             target=answer.target,
             attempts=answer.attempts,
@@ -206,7 +228,7 @@ async def stream(plane: DataPlane, call: Call, caller: Caller, request_id: str, 
             explain=lambda: _explain(meter, plan, answer),
             aclose=answer.aclose,
             wire=answer.wire,
-            degraded=answer.degraded,
+            degraded=(*meter.degraded, *answer.degraded),
         )
 
     return await _on_fresh_configuration(plane, call, caller, request_id, config_version, again, attempt)
@@ -226,8 +248,10 @@ async def _on_fresh_configuration(
     meter = Meter(plane, call, caller, request_id, config_version)
     for _ in range(STALE_RETRIES_MAX):
         try:
-            plan = await plane.entitlements.only_entitled(_plan(plane.snapshot, call, meter.caller, plane), meter.caller)
+            plan = await plane.entitlements.only_entitled(_plan(plane.snapshot, meter.call, meter.caller, plane), meter.caller)
         except (RoutingError, errors.GatewayError):
+            if meter.exhausted is not None:
+                raise meter.exhausted from None
             if not await _caught_up(plane, meter.config_version):
                 raise
         else:
@@ -235,6 +259,10 @@ async def _on_fresh_configuration(
                 return await attempt(meter, plan, deadline)
             except StaleConfiguration:
                 await plane.refresh()
+            except BudgetExceeded as exhausted:
+                if not meter.reroute(exhausted):
+                    raise meter.exhausted or exhausted from None
+                continue
         meter.config_version = plane.version
         meter.caller = await again()
     raise errors.access_unknown()
@@ -293,6 +321,6 @@ def _explain(meter: Meter, plan: Plan, answered: WholeAnswer | StreamAnswer) -> 
         cost_measured=meter.measured,
         usage=meter.usage,
         context=meter.call.context,
-        degraded=answered.degraded,
+        degraded=(*meter.degraded, *answered.degraded),
         asked=source.body if source is not None else {},
     )

@@ -131,7 +131,7 @@ def _reserve(request: ChatRequest, target: Target, actor: User, hold_nano: int) 
             stream=request.stream,
             hold_nano=hold_nano,
             config_version=ConfigVersion.current(),
-            budgets=budgets_for(actor.pk, ""),
+            budgets=tuple(budget for budget in budgets_for(actor.pk, "") if budget.binds(target.provider.id, CONTEXT)),
             dispatched_at=timezone.now(),
         )
         try:

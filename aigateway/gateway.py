@@ -109,7 +109,7 @@ class Meter:
         if self.exhausted is not None or exhausted.fallback_route in ("", self.call.request.model):
             return False
         self.exhausted = exhausted
-        request = replace(self.call.request, model=exhausted.fallback_route)
+        request = replace(self.call.request, model=exhausted.fallback_route)  # type: ignore[arg-type]  # all of the union have it
         self.call = replace(self.call, request=request, provider=None, policy=None)
         return True
 

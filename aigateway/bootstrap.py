@@ -45,6 +45,8 @@ SCHEDULES = (
     Schedule("drop old probe results", "providers.sweep_history", 86_400),
     Schedule("close attempts of processes that died", "usage.sweep", 15),
     Schedule("sum up the days", "usage.roll_up", 3600),
+    Schedule("seal finished days of the ledger", "usage.seal", 3600),
+    Schedule("tell of budgets that run out", "aigateway.deliver_alerts", 60),
     Schedule("drop old bookkeeping", "usage.prune", 3600),
 )
 

@@ -18,6 +18,7 @@ from providers.secrets import parse_ring
 
 POSTGRESQL_MIN = 140_000
 STATE_FOLDER_MODE = 0o077
+WEBHOOK_SECRET_MIN = 16
 
 
 @register(Tags.security)
@@ -36,6 +37,14 @@ def key_ring_is_well_formed(**_: Any) -> list[CheckMessage]:
             parse_ring(settings.KEY_RING)
     except ImproperlyConfigured as error:
         return [Error(f"AIGATEWAY_KEKS: {error}.", hint="docs/configuration.md says how to make an entry.", id="aigateway.E002")]
+    return []
+
+
+@register(Tags.security)
+def alerts_are_signed(**_: Any) -> list[CheckMessage]:
+    if settings.ALERT_WEBHOOK_URL and len(settings.ALERT_WEBHOOK_SECRET) < WEBHOOK_SECRET_MIN:
+        hint = f"Set AIGATEWAY_ALERT_WEBHOOK_SECRET to at least {WEBHOOK_SECRET_MIN} characters; the receiver checks signatures with it."
+        return [Error("Alerts would be sent without a signature anybody could trust.", hint=hint, id="aigateway.E006")]
     return []
 
 

@@ -39,6 +39,15 @@ SUBSCRIPTION_WEBHOOK_SECRET = os.environ.get("SUBSCRIPTION_WEBHOOK_SECRET", "") 
 SUBSCRIPTION_ENDPOINT_URL = os.environ.get("SUBSCRIPTION_ENDPOINT_URL", "")
 SUBSCRIPTION_ENDPOINT_TOKEN = os.environ.get("SUBSCRIPTION_ENDPOINT_TOKEN", "")
 
+# Who is told of budgets that run out.
+EMAIL_URL = os.environ.get("AIGATEWAY_EMAIL_URL", "")
+vars().update(environ.Env.email_url_config(EMAIL_URL) if EMAIL_URL else {"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend"})
+DEFAULT_FROM_EMAIL = os.environ.get("AIGATEWAY_EMAIL_FROM", "aigateway@localhost")
+EMAIL_TIMEOUT = 10
+ALERT_EMAILS = env.words("AIGATEWAY_ALERT_EMAILS")
+ALERT_WEBHOOK_URL = os.environ.get("AIGATEWAY_ALERT_WEBHOOK_URL", "")
+ALERT_WEBHOOK_SECRET = os.environ.get("AIGATEWAY_ALERT_WEBHOOK_SECRET", "")
+
 INSTALLED_APPS = [
     "aigateway.apps.AIGatewayConfig",
     "providers",

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from usage.prune import prune
 from usage.rollups import roll_up_recent
+from usage.seals import seal_due
 from usage.sweeper import sweep
 
 
@@ -20,6 +21,11 @@ def roll_up_daily_totals() -> None:
 @shared_task(name="usage.sweep")
 def sweep_orphans() -> None:
     sweep(timezone.now())
+
+
+@shared_task(name="usage.seal")
+def seal_finished_days() -> None:
+    seal_due(timezone.now())
 
 
 @shared_task(name="usage.prune")

@@ -93,7 +93,7 @@ def test_its_address_follows_its_port_and_a_deleted_one_stays_deleted() -> None:
 def test_finance_may_read_and_nothing_else() -> None:
     bootstrap.seed(None)
     names = Group.objects.get(name="finance").permissions.values_list("codename", flat=True)
-    assert set(names) == {"view_ledgerentry", "view_dailytotal", "view_budget", "view_budgetperiod"}
+    assert set(names) == {"view_ledgerentry", "view_usagetotal", "view_budget", "view_budgetperiod"}
 
 
 def test_every_scheduled_task_exists_and_a_changed_schedule_is_kept() -> None:

@@ -13,22 +13,26 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 import structlog
+from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from usage.ledger_types import LedgerError, LedgerUnavailable, ReserveOrder, Void
 from usage.models import GatewayProcess
 from usage.posting import BatchConflict, CommitUncertain, Outcome, PeriodIds, Work, apply_batch, closing_row
+from usage.spool import Spool
 from usage.sql.rows import ClosingRow
 from usage.sweeper import sweep
 
 BATCH_MAX: Final = 64
-UNPOSTED_MAX: Final = 1000
-"""Closings kept for another try while the database is away; beyond it they are left to the sweeper."""
+UNPOSTED_MAX: Final = 20_000
+"""Closings kept in memory and on disk for another try while the database is away; beyond it they are left to the sweeper."""
+SPOOL_FOLDER: Final = "spool"
 HEARTBEAT_S: Final = 5.0
 SWEEP_S: Final = 10.0
 RETRY_DELAYS_S: Final = (0.02, 0.1, 0.4)
@@ -41,7 +45,7 @@ log = structlog.get_logger(__name__)
 class Pending:
     """One queued operation and the future its caller awaits, if there still is one."""
 
-    __slots__ = ("abandoned", "done", "future", "loop", "operation", "refusal")
+    __slots__ = ("abandoned", "done", "future", "loop", "operation", "refusal", "spooled")
 
     def __init__(
         self,
@@ -54,6 +58,7 @@ class Pending:
         self.future = future
         self.done = False
         self.abandoned = False
+        self.spooled = False
         self.refusal: LedgerError | None = None
 
 
@@ -72,6 +77,7 @@ class LedgerWriter:
         self._registered = False
         self._known: PeriodIds = {}
         self._unposted: deque[Pending] = deque()
+        self._spool = Spool(Path(settings.VAR_DIR) / SPOOL_FOLDER, process_id)
         self._in_flight: list[Pending] = []
         self._retry_at = 0.0
         self._beat_at = 0.0
@@ -124,15 +130,19 @@ class LedgerWriter:
 
     def _run(self) -> None:
         try:
+            self._adopt()
             while (batch := self._take()) is not None:
                 self._in_flight = batch
                 if batch:
                     self._commit(batch)
                 self._in_flight = []
+                if not self._unposted:
+                    self._spool.clear()
                 self._keep_house()
             self._say_goodbye()
         finally:
             self._refuse_rest()
+            self._spool.release()
             connection.close()
 
     def _take(self) -> list[Pending] | None:
@@ -225,14 +235,38 @@ class LedgerWriter:
         self._refuse(orders, LedgerUnavailable("the database did not answer"))
         closings = [each for each in batch if isinstance(each.operation, ClosingRow)]
         voids = [Pending(closing_row(Void(each.operation.attempt_id))) for each in orders if isinstance(each.operation, ReserveOrder)]
+        waiting = [*closings, *(voids if uncertain else ())]
         with self._ready:
             self._retry_at = time.monotonic() + UNPOSTED_RETRY_S
-            for each in (*closings, *(voids if uncertain else ())):
-                if len(self._unposted) < UNPOSTED_MAX:
-                    self._unposted.append(each)
-                else:
-                    log.error("ledger closing dropped, the sweeper will estimate it", attempt_id=_attempt_id(each))
+            kept = waiting[: UNPOSTED_MAX - len(self._unposted)]
+            self._unposted.extend(kept)
+        for each in waiting[len(kept) :]:
+            log.error("ledger closing dropped, the sweeper will estimate it", attempt_id=_attempt_id(each))
+        self._keep_on_disk(kept)
         self._deliver(closings)
+
+    def _keep_on_disk(self, kept: Sequence[Pending]) -> None:
+        """Once each, however often it is tried again. Without a disk they are in memory only, as loud as can be."""
+        fresh = [each for each in kept if not each.spooled]
+        try:
+            self._spool.add(each.operation for each in fresh if isinstance(each.operation, ClosingRow))
+        except OSError as error:
+            log.error("ledger closings are in memory only", error=type(error).__name__, count=len(fresh))
+            return
+        for each in fresh:
+            each.spooled = True
+
+    def _adopt(self) -> None:
+        try:
+            rows = self._spool.adopt()
+        except OSError as error:
+            log.error("settlements on disk could not be read", error=type(error).__name__)
+            return
+        adopted = [Pending(row) for row in rows]
+        for each in adopted:
+            each.spooled = True
+        with self._ready:
+            self._unposted.extend(adopted)
 
     def _refuse(self, batch: Sequence[Pending], refusal: LedgerError) -> None:
         with self._ready:

@@ -18,7 +18,6 @@ from django.conf import settings
 LOG_MAX_BYTES = 10 * 1024 * 1024
 LOG_TAIL_LINES = 15
 BACKOFF_FIRST_S = 0.5
-BACKOFF_MAX_S = 30.0
 STEADY_S = 60.0
 PR_SET_PDEATHSIG = 1
 
@@ -75,7 +74,7 @@ class Child:
 
     def _next_pause_s(self, *, steady: bool) -> float:
         pause_s = 0.0 if steady else self._backoff_s
-        self._backoff_s = min(BACKOFF_MAX_S, max(BACKOFF_FIRST_S, pause_s * 2))
+        self._backoff_s = min(settings.RESTART_PAUSE_MAX_S, max(BACKOFF_FIRST_S, pause_s * 2))
         return pause_s
 
     def terminate(self) -> None:

@@ -95,7 +95,7 @@ async def send_all(stage: Stage, wanted: list[Wanted]) -> Counter[str]:
         for number, each in waiting:
             if number == len(wanted) // 2:
                 os.kill(stage.supervisor.child("aigateway.web"), signal.SIGKILL)
-            seen[await _send(session, stage, each)] += 1
+            seen[await send(session, stage, each)] += 1
 
     timeout = aiohttp.ClientTimeout(total=REQUEST_S)
     async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as clients:
@@ -104,7 +104,7 @@ async def send_all(stage: Stage, wanted: list[Wanted]) -> Counter[str]:
     return seen
 
 
-async def _send(session: aiohttp.ClientSession, stage: Stage, wanted: Wanted) -> str:
+async def send(session: aiohttp.ClientSession, stage: Stage, wanted: Wanted) -> str:
     headers = {"authorization": f"Bearer {stage.key}", "content-type": "application/json"}
     limit = HANG_UP_S if wanted.leave_after is not None and not wanted.stream else REQUEST_S
     try:
@@ -133,13 +133,15 @@ async def _read(answer: aiohttp.ClientResponse, wanted: Wanted) -> str:
 
 
 @contextmanager
-def whole_gateway(folder: Path, database_url: str | None, web_processes: int = 1) -> Iterator[Stage]:
+def whole_gateway(folder: Path, database_url: str | None, web_processes: int = 1, **variables: str) -> Iterator[Stage]:
     """``manage.py run`` on a fresh state folder, with budgets on every scope.
 
-    Its simulator is one of our own, on a port that nobody guesses: a stranger's call would look like a missing line.
+    ``variables`` are added to its environment. Its simulator is one of our own, on a port that nobody guesses: a stranger's
+    call would look like a missing line.
     """
     key, port = rig.new_gateway_key(), rig.free_port()
-    environment = rig.gateway_environment(folder / "var", port, key, database_url) | {"AIGATEWAY_WEB_PROCESSES": str(web_processes)}
+    environment = rig.gateway_environment(folder / "var", port, key, database_url)
+    environment |= {"AIGATEWAY_WEB_PROCESSES": str(web_processes), **variables}
     origin = f"http://127.0.0.1:{port}"
     with (
         rig.simulator(folder) as (_, simulator),

@@ -60,11 +60,15 @@ def _answering(method: str, view: View, dialect: Dialect) -> DjangoView:
             return _refused(errors.overloaded(), request.request_id, dialect)
         plane.in_flight += 1
         try:
-            return await view(request)
+            response = await view(request)
         except Exception as error:  # noqa: BLE001 - outermost edge: unlisted errors are logged and answered without details
-            return _refused(_listed(error), request.request_id, dialect)
+            response = _refused(_listed(error), request.request_id, dialect)
         finally:
             plane.in_flight -= 1
+        if request.allowance.limits:
+            for name, value in (await request.allowance.headers(may_look=not isinstance(response, EdgeStream))).items():
+                response.headers[name] = value
+        return response
 
     return answer
 
@@ -92,7 +96,9 @@ def _refused(error: GatewayError, request_id: str, dialect: Dialect) -> HttpResp
 async def _authenticate(request: EdgeRequest) -> Caller:
     meta = request.META
     key_header = meta.get("HTTP_X_API_KEY") or meta.get("HTTP_X_GOOG_API_KEY") or meta.get("HTTP_API_KEY") or ""
-    return await request.plane.callers.authenticate(meta.get("HTTP_AUTHORIZATION", ""), key_header)
+    caller = await request.plane.callers.authenticate(meta.get("HTTP_AUTHORIZATION", ""), key_header)
+    request.allowance.limits = caller.rate_limits
+    return caller
 
 
 def _inference_view(dialect: Dialect) -> View:
@@ -102,7 +108,8 @@ def _inference_view(dialect: Dialect) -> View:
         _check_media_type(request)
         call = dialect.parse(request.body, _context(request), Sent(request.headers_sent, request.path_parameters))
         ledger_id = _ledger_request_id(request)
-        arguments = (request.plane, call, caller, ledger_id, version_before_caller, lambda: _authenticate(request))
+        allowance = request.allowance
+        arguments = (request.plane, call, caller, ledger_id, version_before_caller, lambda: _authenticate(request), allowance)
         if call.request.stream:
             return await _stream_response(dialect, call, gateway.stream(*arguments), request, ledger_id)
         answer = await gateway.answer(*arguments)

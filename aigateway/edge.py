@@ -42,6 +42,8 @@ class EdgeRequest(ASGIRequest):
     request_id: str
     path_parameters: Mapping[str, str]
     allowance: Allowance
+    broke_off: bool = False
+    """Its stream ended in an error."""
 
     @property
     def headers_sent(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import structlog
@@ -12,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path
 
-from aigateway import errors, gateway
+from aigateway import errors, gateway, idempotency, idempotency_store
 from aigateway.api.request_id import META_KEY, new_request_id
 from aigateway.callers import Caller
 from aigateway.dialects.anthropic_messages import AnthropicCountTokens, AnthropicMessages
@@ -108,17 +109,26 @@ def _inference_view(dialect: Dialect) -> View:
         _check_media_type(request)
         call = dialect.parse(request.body, _context(request), Sent(request.headers_sent, request.path_parameters))
         ledger_id = _ledger_request_id(request)
-        allowance = request.allowance
-        arguments = (request.plane, call, caller, ledger_id, version_before_caller, lambda: _authenticate(request), allowance)
-        if call.request.stream:
-            return await _stream_response(dialect, call, gateway.stream(*arguments), request, ledger_id)
-        answer = await gateway.answer(*arguments)
-        gateway.log_answer(answer.explanation, stream=False)
-        headers = _headers(dialect, answer.explanation, ledger_id)
-        headers["X-Gateway-Cost-USD"] = str(dollars(answer.explanation.cost_nano))
-        return HttpResponse(dialect.render(answer.response, answer.explanation), content_type=_JSON, headers=headers)
+        make = partial(_answer, dialect, call, caller, request, ledger_id, version_before_caller)
+        if idempotency_store.META_KEY in request.META:
+            return await idempotency.once(request, dialect, f"key:{caller.api_key_id}", ledger_id, make)
+        return await make()
 
     return view
+
+
+async def _answer(
+    dialect: Dialect, call: Call, caller: Caller, request: EdgeRequest, ledger_id: str, version_before_caller: int
+) -> HttpResponseBase:
+    allowance = request.allowance
+    arguments = (request.plane, call, caller, ledger_id, version_before_caller, lambda: _authenticate(request), allowance)
+    if call.request.stream:
+        return await _stream_response(dialect, call, gateway.stream(*arguments), request, ledger_id)
+    answer = await gateway.answer(*arguments)
+    gateway.log_answer(answer.explanation, stream=False)
+    headers = _headers(dialect, answer.explanation, ledger_id)
+    headers["X-Gateway-Cost-USD"] = str(dollars(answer.explanation.cost_nano))
+    return HttpResponse(dialect.render(answer.response, answer.explanation), content_type=_JSON, headers=headers)
 
 
 def _check_media_type(request: EdgeRequest) -> None:
@@ -206,6 +216,7 @@ async def _kept_alive(
     try:
         stream = opened.result()
     except Exception as error:  # noqa: BLE001 - outermost edge of a stream: the status line is long gone
+        request.broke_off = True
         yield dialect.render_stream_error(_listed(error), request.request_id)
         return
     renderer = dialect.stream_renderer(call, stream.target, stream.wire)
@@ -233,6 +244,7 @@ async def _rendered(renderer: StreamRenderer, stream: gateway.Stream, request: E
             yield last
         gateway.log_answer(stream.explain(), stream=True)
     except Exception as error:  # noqa: BLE001 - outermost edge of a stream: the status line is long gone
+        request.broke_off = True
         yield renderer.error(_listed(error), request.request_id)
 
 

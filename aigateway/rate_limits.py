@@ -54,8 +54,9 @@ class Allowance:
             self._see(await self.limiter.book(taken, tokens))
 
     async def give_back(self, taken: Verdict) -> None:
-        """The attempt was not made after all."""
-        self.is_counted = False
+        """The attempt was not made after all. The request counts again if it was this attempt that counted it."""
+        if any(ask.amount and ask.limit.measure == REQUESTS and ask.limit.provider_id is None for ask in taken.asks):
+            self.is_counted = False
         self._see(await self.limiter.give_back(taken))
 
     async def headers(self, *, may_look: bool) -> Mapping[str, str]:

@@ -171,6 +171,7 @@ class RedisConnection:
             await wire.send(("AUTH", user, password) if user else ("AUTH", password))
         if database := self._address.get("db"):
             await wire.send(("SELECT", database))
+        await wire.send(("PING",))  # a server that accepts and does not answer is away
 
 
 def _tls(address: Mapping[str, Any]) -> ssl.SSLContext:

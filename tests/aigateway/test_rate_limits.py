@@ -80,7 +80,7 @@ def test_tokens_refuse_before_anything_is_sent_and_a_failed_call_gives_them_back
     gateway: LiveGateway, user: User, simulator: SimulatorHandle
 ) -> None:
     set_rate_limit("user", user, "tokens", "hour", 3_000)
-    assert gateway.chat("[sim fault=bad_request]", max_tokens=1000).status_code == 400
+    assert gateway.chat("[sim fault=http_400]", max_tokens=1000).status_code == 400
     first = gateway.chat("[sim tokens=5]", max_tokens=2_500)
     assert first.status_code == 200
     assert remaining(first, "Tokens") > 2_900

@@ -16,10 +16,11 @@ from django.db import InterfaceError, OperationalError, close_old_connections
 from aigateway import errors
 from preferences.resolve import PreferenceRecord, load_for_user
 from providers.registry import EVERYTHING
-from usage.access import KeyRecord, budgets_for, load_key, team_of, touch_keys
+from usage.access import KeyRecord, budgets_for, load_key, rate_limits_for, team_of, touch_keys
 from usage.entitlements import EntitlementRecord, entitlements_of
 from usage.keys import lookup_id, matches
 from usage.ledger_types import BudgetRef
+from usage.limit_types import Limit
 
 CACHED_CALLERS_MAX = 10_000
 CACHE_TTL_S = 60.0
@@ -40,6 +41,7 @@ class Caller:
     budgets: tuple[BudgetRef, ...]
     team_id: int | None = None
     entitlements: tuple[EntitlementRecord, ...] = ()
+    rate_limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ def _load_caller(key_id: str) -> tuple[KeyRecord | None, Caller | None]:
             budgets=budgets_for(key.user_id, key.key_id),
             team_id=team_of(key.user_id),
             entitlements=entitlements_of(key.user_id),
+            rate_limits=rate_limits_for(key.user_id, key.key_id),
         )
         return key, caller
     finally:

@@ -20,6 +20,7 @@ from django.urls import ResolverMatch, set_urlconf
 
 from aigateway.api.request_id import RequestIdMiddleware
 from aigateway.errors import GatewayError
+from aigateway.rate_limits import Allowance
 from aigateway.receipt import Receive, Scope, receive_body, refusal
 from aigateway.runtime import DataPlane
 
@@ -40,6 +41,9 @@ class EdgeRequest(ASGIRequest):
     plane: DataPlane
     request_id: str
     path_parameters: Mapping[str, str]
+    allowance: Allowance
+    broke_off: bool = False
+    """Its stream ended in an error."""
 
     @property
     def headers_sent(self) -> dict[str, str]:
@@ -98,6 +102,7 @@ class EdgeHandler(ASGIHandler):
         request = EdgeRequest(scope, BytesIO(body))
         request._body = body  # bounded above; spares Django's own read and its smaller limit
         request.plane = self.plane
+        request.allowance = Allowance(self.plane.limits)
         request.urlconf = EDGE_URLCONF
         await self._answer(request, receive, send)
 

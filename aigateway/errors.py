@@ -19,6 +19,7 @@ from providers.upstream import errors as upstream
 from providers.upstream.dispatch import AllTargetsFailed, AttemptRecord
 from providers.upstream.types import Plan
 from usage.ledger_types import BudgetExceeded, LedgerUnavailable
+from usage.limit_types import RateLimitExceeded
 
 
 @dataclass(eq=False)
@@ -145,6 +146,20 @@ def from_budget(error: BudgetExceeded) -> GatewayError:
     )
 
 
+def from_rate_limit(error: RateLimitExceeded) -> GatewayError:
+    """429 that names the limit, with the exact wait; none where waiting never helps."""
+    blocks = error.wait_ms is None
+    return GatewayError(
+        429,
+        Category.RATE_LIMIT,
+        "rate_limit_exceeded",
+        f"The rate limit of {error.limit.name} is reached.",
+        "The limit blocks: an administrator raises it." if blocks else "Wait for the time in Retry-After, or have the limit raised.",
+        retry_after_s=None if error.wait_ms is None else error.wait_ms / 1000,
+        headers={} if blocks else {"Retry-After-Ms": str(error.wait_ms)},
+    )
+
+
 def from_ledger(_: LedgerUnavailable) -> GatewayError:
     return GatewayError(
         503,
@@ -217,6 +232,7 @@ def _caller_fault(error: upstream.CallerFault, attempts: tuple[AttemptRecord, ..
 
 _STATUS_OF: Sequence[tuple[type[upstream.UpstreamError], int, Category, str]] = (
     (upstream.RateLimited, 429, Category.RATE_LIMIT, "The provider limits the rate of requests."),
+    (upstream.GatewayLimited, 429, Category.RATE_LIMIT, "The gateway limits the rate of requests to the provider."),
     (upstream.CircuitOpen, 503, Category.SERVICE, "The target was failing and is given time to recover."),
     (upstream.PoolExhausted, 503, Category.SERVICE, "Every connection to the provider is busy."),
     (upstream.Overloaded, 503, Category.SERVICE, "The provider is overloaded."),
@@ -237,6 +253,8 @@ def from_upstream(error: upstream.UpstreamError, attempts: tuple[AttemptRecord, 
     if isinstance(error, upstream.CallerFault):
         return _caller_fault(error, attempts)
     _, status, category, message = next(row for row in _STATUS_OF if isinstance(error, row[0]))
+    if isinstance(error, upstream.GatewayLimited):
+        message = error.detail
     return GatewayError(
         status,
         category,
@@ -268,6 +286,8 @@ def to_gateway_error(error: Exception) -> GatewayError | None:
             return from_upstream(error)
         case BudgetExceeded():
             return from_budget(error)
+        case RateLimitExceeded():
+            return from_rate_limit(error)
         case LedgerUnavailable():
             return from_ledger(error)
         case OperationalError() | InterfaceError():

@@ -19,6 +19,7 @@ from django.db import DatabaseError, InterfaceError
 from aigateway import errors
 from aigateway.callers import Caller
 from aigateway.dialects.base import Call, Explanation
+from aigateway.rate_limits import COUNTED_ALONE, Allowance, tokens_expected
 from aigateway.runtime import DataPlane
 from preferences.resolve import preferred_models
 from providers.upstream import dispatch, routing
@@ -41,6 +42,7 @@ from providers.upstream.types import (
 )
 from usage import money
 from usage.ledger_types import ESTIMATED, MEASURED, UNPRICED, BudgetExceeded, ReserveOrder, Settlement, StaleConfiguration, Void
+from usage.limit_types import Verdict
 
 STALE_RETRIES_MAX = 5
 UNKNOWN_WINDOW_TOKENS = 400_000
@@ -62,6 +64,8 @@ class Ticket:
     target: Target
     price: PriceCard
     hold_nano: int
+    taken: Verdict | None = None
+    """What it took of rate limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class Meter:
     caller: Caller
     request_id: str
     config_version: int
+    allowance: Allowance
     attempt_no: int = 0
     cost_nano: int = 0
     measured: bool = True
@@ -115,13 +120,18 @@ class Meter:
 
     @property
     def degraded(self) -> tuple[str, ...]:
+        alone = (COUNTED_ALONE,) if self.allowance.limits and self.plane.limits.is_degraded else ()
         if self.exhausted is None:
-            return ()
+            return alone
         spent = f"the {self.exhausted.scope}'s {self.exhausted.measure} budget per {self.exhausted.period} is used up"
-        return (f"model: {self.call.request.model} instead of {self.model_asked}, {spent}",)
+        return (
+            *alone,
+            f"model: {self.call.request.model} instead of {self.model_asked}, {spent}",
+        )
 
     async def open(self, target: Target, attempt_no: int) -> Ticket:  # noqa: ARG002 - numbers go on across a re-plan
-        """Reserves the worst case of ``target`` on every budget; raises what ``Ledger.reserve`` raises."""
+        """Reserves the worst case of ``target`` on every limit and budget; raises what ``Allowance.take`` and ``Ledger.reserve``
+        raise."""
         request = self.call.request
         assert target.price is not None, "routing leaves unpriced targets out"
         now = datetime.now(UTC)
@@ -130,34 +140,45 @@ class Meter:
         bounds = (_input_bytes(request, target), target.output_cap_tokens(request.max_output_tokens), request.choices)
         hold_nano = money.worst_case(*bounds, price, images=request.images_by_address)
         ticket = Ticket(uuid.UUID(int=_dice.getrandbits(128), version=4), target, price, hold_nano)
-        await self.plane.ledger.reserve(
-            ReserveOrder(
-                attempt_id=ticket.attempt_id,
-                request_id=self.request_id,
-                attempt_no=self.attempt_no + 1,
-                user_id=self.caller.user_id,
-                api_key_id=self.caller.api_key_id,
-                context=self.call.context,
-                dialect=self.call.dialect.value,
-                model_asked=self.model_asked,
-                target=target,
-                stream=request.stream,
-                hold_nano=hold_nano,
-                budgets=tuple(budget for budget in self.caller.budgets if budget.binds(target.provider.id, self.call.context)),
-                config_version=self.config_version,
-                dispatched_at=now,
-                price=price if not is_free else None,
-                hold_tokens=0 if is_free else sum(money.most_tokens(*bounds, images=request.images_by_address)),
-                team_id=self.caller.team_id,
-            )
+        order = ReserveOrder(
+            attempt_id=ticket.attempt_id,
+            request_id=self.request_id,
+            attempt_no=self.attempt_no + 1,
+            user_id=self.caller.user_id,
+            api_key_id=self.caller.api_key_id,
+            context=self.call.context,
+            dialect=self.call.dialect.value,
+            model_asked=self.model_asked,
+            target=target,
+            stream=request.stream,
+            hold_nano=hold_nano,
+            budgets=tuple(budget for budget in self.caller.budgets if budget.binds(target.provider.id, self.call.context)),
+            config_version=self.config_version,
+            dispatched_at=now,
+            price=price if not is_free else None,
+            hold_tokens=0 if is_free else sum(money.most_tokens(*bounds, images=request.images_by_address)),
+            team_id=self.caller.team_id,
         )
-        self.attempt_no += 1
+        await self._reserve(ticket, order, 0 if is_free else tokens_expected(request, target, preset_bytes(target.provider)))
         return ticket
+
+    async def _reserve(self, ticket: Ticket, order: ReserveOrder, tokens: int) -> None:
+        """On the rate limits, then on the ledger: what the ledger refuses has used no limit either."""
+        if self.allowance.limits:
+            ticket.taken = await self.allowance.take(ticket.target.provider, tokens)
+        try:
+            await self.plane.ledger.reserve(order)
+        except BaseException:
+            if ticket.taken is not None:
+                await self.allowance.give_back(ticket.taken)
+            raise
+        self.attempt_no += 1
 
     async def close(self, ticket: Ticket, outcome: AttemptOutcome) -> None:
         """Settles at the provider's own usage, at a flagged estimate, or voids the reservation."""
         if outcome.billing is Billing.NOTHING:
             await self.plane.ledger.void(Void(ticket.attempt_id, outcome.error_code, outcome.latency_ms))
+            await self._book(ticket, 0)
             return
         usage, cost_nano, basis = _priced(ticket, outcome, self.call.request)
         self.cost_nano += cost_nano
@@ -175,6 +196,12 @@ class Meter:
                 first_byte_ms=outcome.first_byte_ms,
             )
         )
+        read, written = usage.total_input_tokens, usage.total_output_tokens
+        await self._book(ticket, None if read is None or written is None else read + written)
+
+    async def _book(self, ticket: Ticket, tokens: int | None) -> None:
+        if ticket.taken is not None:
+            await self.allowance.book(ticket.taken, tokens)
 
 
 def _input_bytes(request: InferenceRequest, target: Target) -> int:
@@ -204,7 +231,9 @@ def _headers(request_id: str) -> dict[str, str]:
     return {"X-Client-Request-Id": request_id}
 
 
-async def answer(plane: DataPlane, call: Call, caller: Caller, request_id: str, config_version: int, again: Reauthenticate) -> Answer:
+async def answer(
+    plane: DataPlane, call: Call, caller: Caller, request_id: str, config_version: int, again: Reauthenticate, allowance: Allowance
+) -> Answer:
     """Answers one request. ``config_version`` is what ``caller`` is at least as new as; ``again`` authenticates anew
     after the configuration moved. Raises errors of ``aigateway.errors``."""
 
@@ -212,10 +241,12 @@ async def answer(plane: DataPlane, call: Call, caller: Caller, request_id: str, 
         whole = await dispatch.answer(plan, meter.call.request, plane.upstreams, meter, deadline, _headers(request_id))
         return Answer(whole.response, _explain(meter, plan, whole))
 
-    return await _on_fresh_configuration(plane, call, caller, request_id, config_version, again, attempt)
+    return await _on_fresh_configuration(plane, call, caller, request_id, config_version, again, allowance, attempt)
 
 
-async def stream(plane: DataPlane, call: Call, caller: Caller, request_id: str, config_version: int, again: Reauthenticate) -> Stream:
+async def stream(
+    plane: DataPlane, call: Call, caller: Caller, request_id: str, config_version: int, again: Reauthenticate, allowance: Allowance
+) -> Stream:
     """Starts one stream and returns at its first content, so that every fail-over happens before the client sees a byte."""
 
     async def attempt(meter: Meter, plan: Plan, deadline: Deadline) -> Stream:
@@ -231,7 +262,7 @@ async def stream(plane: DataPlane, call: Call, caller: Caller, request_id: str, 
             degraded=(*meter.degraded, *answer.degraded),
         )
 
-    return await _on_fresh_configuration(plane, call, caller, request_id, config_version, again, attempt)
+    return await _on_fresh_configuration(plane, call, caller, request_id, config_version, again, allowance, attempt)
 
 
 async def _on_fresh_configuration(
@@ -241,11 +272,12 @@ async def _on_fresh_configuration(
     request_id: str,
     config_version: int,
     again: Reauthenticate,
+    allowance: Allowance,
     attempt: Callable[[Meter, Plan, Deadline], Awaitable[T]],
 ) -> T:
     """Runs ``attempt``. Neither a call nor a refusal rests on stale configuration: when it moved, catches up and starts over."""
     deadline = Deadline(plane.snapshot.routing.deadline_s, time.monotonic)
-    meter = Meter(plane, call, caller, request_id, config_version)
+    meter = Meter(plane, call, caller, request_id, config_version, allowance)
     for _ in range(STALE_RETRIES_MAX):
         try:
             plan = await plane.entitlements.only_entitled(_plan(plane.snapshot, meter.call, meter.caller, plane), meter.caller)

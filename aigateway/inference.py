@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import structlog
@@ -12,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path
 
-from aigateway import errors, gateway
+from aigateway import errors, gateway, idempotency, idempotency_store
 from aigateway.api.request_id import META_KEY, new_request_id
 from aigateway.callers import Caller
 from aigateway.dialects.anthropic_messages import AnthropicCountTokens, AnthropicMessages
@@ -60,11 +61,15 @@ def _answering(method: str, view: View, dialect: Dialect) -> DjangoView:
             return _refused(errors.overloaded(), request.request_id, dialect)
         plane.in_flight += 1
         try:
-            return await view(request)
+            response = await view(request)
         except Exception as error:  # noqa: BLE001 - outermost edge: unlisted errors are logged and answered without details
-            return _refused(_listed(error), request.request_id, dialect)
+            response = _refused(_listed(error), request.request_id, dialect)
         finally:
             plane.in_flight -= 1
+        if request.allowance.limits:
+            for name, value in (await request.allowance.headers(may_look=not isinstance(response, EdgeStream))).items():
+                response.headers[name] = value
+        return response
 
     return answer
 
@@ -92,7 +97,9 @@ def _refused(error: GatewayError, request_id: str, dialect: Dialect) -> HttpResp
 async def _authenticate(request: EdgeRequest) -> Caller:
     meta = request.META
     key_header = meta.get("HTTP_X_API_KEY") or meta.get("HTTP_X_GOOG_API_KEY") or meta.get("HTTP_API_KEY") or ""
-    return await request.plane.callers.authenticate(meta.get("HTTP_AUTHORIZATION", ""), key_header)
+    caller = await request.plane.callers.authenticate(meta.get("HTTP_AUTHORIZATION", ""), key_header)
+    request.allowance.limits = caller.rate_limits
+    return caller
 
 
 def _inference_view(dialect: Dialect) -> View:
@@ -102,16 +109,26 @@ def _inference_view(dialect: Dialect) -> View:
         _check_media_type(request)
         call = dialect.parse(request.body, _context(request), Sent(request.headers_sent, request.path_parameters))
         ledger_id = _ledger_request_id(request)
-        arguments = (request.plane, call, caller, ledger_id, version_before_caller, lambda: _authenticate(request))
-        if call.request.stream:
-            return await _stream_response(dialect, call, gateway.stream(*arguments), request, ledger_id)
-        answer = await gateway.answer(*arguments)
-        gateway.log_answer(answer.explanation, stream=False)
-        headers = _headers(dialect, answer.explanation, ledger_id)
-        headers["X-Gateway-Cost-USD"] = str(dollars(answer.explanation.cost_nano))
-        return HttpResponse(dialect.render(answer.response, answer.explanation), content_type=_JSON, headers=headers)
+        make = partial(_answer, dialect, call, caller, request, ledger_id, version_before_caller)
+        if idempotency_store.META_KEY in request.META:
+            return await idempotency.once(request, dialect, f"key:{caller.api_key_id}", ledger_id, make)
+        return await make()
 
     return view
+
+
+async def _answer(
+    dialect: Dialect, call: Call, caller: Caller, request: EdgeRequest, ledger_id: str, version_before_caller: int
+) -> HttpResponseBase:
+    allowance = request.allowance
+    arguments = (request.plane, call, caller, ledger_id, version_before_caller, lambda: _authenticate(request), allowance)
+    if call.request.stream:
+        return await _stream_response(dialect, call, gateway.stream(*arguments), request, ledger_id)
+    answer = await gateway.answer(*arguments)
+    gateway.log_answer(answer.explanation, stream=False)
+    headers = _headers(dialect, answer.explanation, ledger_id)
+    headers["X-Gateway-Cost-USD"] = str(dollars(answer.explanation.cost_nano))
+    return HttpResponse(dialect.render(answer.response, answer.explanation), content_type=_JSON, headers=headers)
 
 
 def _check_media_type(request: EdgeRequest) -> None:
@@ -199,6 +216,7 @@ async def _kept_alive(
     try:
         stream = opened.result()
     except Exception as error:  # noqa: BLE001 - outermost edge of a stream: the status line is long gone
+        request.broke_off = True
         yield dialect.render_stream_error(_listed(error), request.request_id)
         return
     renderer = dialect.stream_renderer(call, stream.target, stream.wire)
@@ -226,6 +244,7 @@ async def _rendered(renderer: StreamRenderer, stream: gateway.Stream, request: E
             yield last
         gateway.log_answer(stream.explain(), stream=True)
     except Exception as error:  # noqa: BLE001 - outermost edge of a stream: the status line is long gone
+        request.broke_off = True
         yield renderer.error(_listed(error), request.request_id)
 
 

@@ -23,6 +23,7 @@ from providers.upstream.egress import EgressPolicy
 from providers.upstream.transport import Transport
 from providers.upstream.types import Snapshot
 from usage.ledger import Ledger
+from usage.limits import RateLimiter, serve
 
 POLL_S = 0.5
 REGISTRY = "registry"
@@ -46,6 +47,7 @@ class DataPlane:
         self.version = 0
         self.callers = CallerDirectory(self._executor)
         self.ledger = Ledger()
+        self.limits = RateLimiter(settings.REDIS_URL, settings.WEB_PROCESSES)
         self.in_flight = 0
         self.in_flight_max = settings.MAX_IN_FLIGHT
         self.breakers = Breakers(lambda: self.snapshot.routing)
@@ -70,6 +72,8 @@ class DataPlane:
         self.version = self.snapshot.version
         self.ledger.start()
         await self.transport.start()
+        await self.limits.start()
+        serve(self.limits)
         self._watcher = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
@@ -78,6 +82,7 @@ class DataPlane:
             await asyncio.gather(self._watcher, return_exceptions=True)
         await self.upstreams.drain_pending(STOP_DRAIN_S)
         await self.transport.close()
+        await self.limits.stop()
         await self.callers.flush_last_used()
         await asyncio.to_thread(self.ledger.stop, STOP_LEDGER_S)
         self._executor.shutdown(wait=True)

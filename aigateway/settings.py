@@ -83,6 +83,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "auditlog.middleware.AuditlogMiddleware",
     "axes.middleware.AxesMiddleware",
+    "aigateway.api.idempotency.IdempotencyMiddleware",
 ]
 
 ROOT_URLCONF = "aigateway.urls"

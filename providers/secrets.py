@@ -13,13 +13,14 @@ import secrets as random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.utils.crypto import salted_hmac
 
 from providers.fields import SealedField
@@ -125,7 +126,7 @@ def sealing_ring() -> KeyRing:
     ring = key_ring()
     if ring is not None:
         return ring
-    if any(model._default_manager.exists() for model, _ in sealed_fields()):
+    if any(sealed_values(model, field).exists() for model, field in sealed_fields()):
         raise KeyRingMissing("Sealed provider keys exist but the key ring is missing: restore it (AIGATEWAY_KEKS or the ring file).")
     write_ring_file(new_ring_entry("k1"), replace=False)
     return parse_ring(Path(settings.KEY_RING_FILE).read_text())
@@ -226,6 +227,11 @@ def sealed_fields() -> Iterator[tuple[type[Model], str]]:
         for field in model._meta.get_fields():
             if isinstance(field, SealedField):
                 yield model, field.attname
+
+
+def sealed_values(model: type[Model], field: str) -> QuerySet[Any]:
+    """The rows that hold something sealed; an empty value holds nothing."""
+    return model._default_manager.exclude(**{field: b""})
 
 
 def context_of(model: type[Model], row_id: object, field: str) -> SealContext:

@@ -16,7 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from providers.fields import dollars
-from usage import actions
+from usage import actions, limit_admin
 from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, Caps, Enforcement, Entitlement, LedgerEntry, Period, UsageTotal
 from usage.periods import period_key
 
@@ -279,3 +279,6 @@ def _short(nano: int) -> str:
     """Exact dollars without needless zeros."""
     whole, _, fraction = f"{Decimal(nano).scaleb(-9):.9f}".partition(".")
     return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"
+
+
+__all__ = ["limit_admin"]  # registers its page

@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db.models import Exists, OuterRef
 
 from providers.models import ConfigChange
-from usage.models import Attempt, GatewayProcess
+from usage.models import Attempt, GatewayProcess, IdempotencyRecord
 
 
 def prune(before: datetime) -> tuple[int, int]:
@@ -19,3 +19,9 @@ def prune(before: datetime) -> tuple[int, int]:
     open_attempts = Attempt.objects.filter(process_id=OuterRef("pk"), status=Attempt.Status.DISPATCHED)
     processes, _ = GatewayProcess.objects.filter(~Exists(open_attempts), heartbeat_at__lt=before).delete()
     return changes, processes
+
+
+def prune_answers(now: datetime) -> int:
+    """Deletes answers kept for idempotency keys once they have expired; returns how many."""
+    expired, _ = IdempotencyRecord.objects.filter(expires_at__lte=now).delete()
+    return expired

@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from providers.fields import dollars
 from usage import quotas, tiers
+from usage.limit_serializers import OwnQuotaSerializer, shown_rate_limits
 from usage.models import ApiKey, Budget, BudgetAdjustment, UserAccount
 from usage.quota_serializers import QuotaSerializer, QuotaWriteSerializer, ResetAnswerSerializer, ResetSerializer, shown_state
 
@@ -33,11 +34,12 @@ class BudgetPermission(BasePermission):
 
 
 class OwnQuotaView(APIView):
-    @extend_schema(operation_id="quota_own", summary="Your own limits and what is left of them", responses=QuotaSerializer)
+    @extend_schema(operation_id="quota_own", summary="Your own limits and what is left of them", responses=OwnQuotaSerializer)
     def get(self, request: Request) -> Response:
         key_id = request.auth.pk if isinstance(request.auth, ApiKey) else ""
         states = quotas.quotas_of(request.user.pk or 0, key_id)
-        return Response({"tier": _tier_of(request.user.pk or 0), "limits": [shown_state(state) for state in states]}, headers=PRIVATE)
+        own = {"tier": _tier_of(request.user.pk or 0), "limits": [shown_state(state) for state in states]}
+        return Response({**own, "rate_limits": shown_rate_limits(request.user.pk or 0, key_id)}, headers=PRIVATE)
 
 
 class QuotaView(APIView):

@@ -7,7 +7,7 @@ from datetime import timedelta
 from celery import shared_task
 from django.utils import timezone
 
-from usage.prune import prune
+from usage.prune import prune, prune_answers
 from usage.rollups import roll_up_recent
 from usage.seals import seal_due
 from usage.sweeper import sweep
@@ -31,3 +31,4 @@ def seal_finished_days() -> None:
 @shared_task(name="usage.prune")
 def prune_bookkeeping() -> None:
     prune(timezone.now() - timedelta(days=1))
+    prune_answers(timezone.now())

@@ -265,6 +265,14 @@ class CredentialLocked(UpstreamError):
     trips_breaker = False
 
 
+class GatewayLimited(UpstreamError):
+    """The gateway's own rate limit for this provider is reached; nothing was sent. ``detail`` names the limit."""
+
+    code = "rate_limit_exceeded"
+    category = ErrorCategory.THROTTLE
+    trips_breaker = False
+
+
 class UnsupportedRequest(CallerFault):
     """The target's wire format cannot express the request; refused rather than silently dropped."""
 

@@ -12,7 +12,7 @@ from django.db import connection
 from tests.usage.world import Budget
 
 
-def _database_url() -> str:
+def database_url() -> str:
     settings = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{settings['NAME']}"
@@ -23,7 +23,7 @@ def _database_url() -> str:
 def start_reserving(budget: Budget, count: int, after: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.usage.reserve_many", str(budget.pk), str(count), after],
-        env={**os.environ, "DATABASE_URL": _database_url(), "DJANGO_SETTINGS_MODULE": "aigateway.settings"},
+        env={**os.environ, "DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "aigateway.settings"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

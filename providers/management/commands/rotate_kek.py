@@ -50,7 +50,7 @@ class Command(BaseCommand):
 
 def _rotate_field(model: type[Model], field: str, first_id: str, batch_size: int) -> tuple[int, int]:
     moved = locked = 0
-    rows = model._default_manager.order_by("pk").values_list("pk", field)
+    rows = secrets.sealed_values(model, field).order_by("pk").values_list("pk", field)
     last: object = None
     while batch := list((rows if last is None else rows.filter(pk__gt=last))[:batch_size]):
         for row_id, sealed in batch:
@@ -68,4 +68,4 @@ def _rotate_field(model: type[Model], field: str, first_id: str, batch_size: int
 
 
 def _rows_by_key(model: type[Model], field: str) -> Counter[str]:
-    return Counter(secrets.ring_key_id(sealed) for sealed in model._default_manager.values_list(field, flat=True).iterator())
+    return Counter(secrets.ring_key_id(sealed) for sealed in secrets.sealed_values(model, field).values_list(field, flat=True).iterator())

@@ -67,7 +67,8 @@ class AttemptRecord:
 class AttemptLedger(Protocol):
     """Opens and closes attempts, so that no call can be made unmetered.
 
-    ``open`` may raise to forbid the call; its exception reaches the caller of dispatch as it is. ``close`` is called exactly
+    ``open`` may raise to forbid the call; its exception reaches the caller of dispatch as it is, except for an
+    ``UpstreamError``, which leaves this target out and asks the next one. ``close`` is called exactly
     once for every ticket, possibly in a task of its own after the request was cancelled.
     """
 

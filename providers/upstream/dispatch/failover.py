@@ -168,9 +168,8 @@ class Failover:
             if prefix:
                 http_request = replace(http_request, path=prefix + http_request.path)
             self.up.breakers.admit(target.id)
-            attempt_no = self._calls + 1
-            ticket = await self._open(target, attempt_no)
-            self._calls = attempt_no
+            ticket = await self._open(target, self._calls + 1)
+            attempt_no = self._calls = self._calls + 1
             call = Call(self.up, self.ledger, ticket, target, credential, adapter, http_request, self.deadline, started_at=self.up.clock())
             result = await attempt(call)
         except UpstreamError as error:

@@ -1,0 +1,132 @@
+"""Rate limits counted in this process: the twin of the Redis script, decision for decision (``usage.limit_scripts``)."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from usage.limit_types import SLOTS, Ask, Limit, Mode, State, Verdict
+
+COUNTERS_MAX: Final = 10_000
+"""Counters kept before those without any use are looked for and dropped."""
+_TINY: Final = 1e-6
+"""Below this a fraction is rounding: a bucket that was waited for to the millisecond has room."""
+
+
+def monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+@dataclass(slots=True)
+class _Counter:
+    at_ms: int
+    used: float = 0
+    empty_at_ms: int = 0
+    first: int = 0
+    last: int = -1
+    slots: dict[int, int] = field(default_factory=dict)
+
+    def advance(self, limit: Limit, now_ms: int) -> None:
+        """Forgets what has left the window, or drains. Time never goes back here."""
+        elapsed_ms = max(0, now_ms - self.at_ms)
+        self.at_ms += elapsed_ms
+        if limit.burst is None:
+            oldest = (self.at_ms - limit.window_ms) // (limit.window_ms // SLOTS)
+            for slot in [slot for slot in self.slots if slot < oldest] if self.first < oldest else ():
+                self.used -= self.slots.pop(slot)
+            self.first = max(self.first, oldest)
+            return
+        self.used -= elapsed_ms * limit.limit / limit.window_ms
+        if self.used <= _TINY:
+            self.used, self.empty_at_ms = 0, self.at_ms
+
+    def add(self, ask: Ask) -> None:
+        """Adds, also beyond the limit; gives back what still counts."""
+        amount = ask.amount
+        if ask.limit.burst is not None:
+            if amount > 0 or ask.taken_at_ms >= self.empty_at_ms:
+                self.used = max(0.0, self.used + amount)
+            return
+        slot = (self.at_ms if amount > 0 else ask.taken_at_ms) // (ask.limit.window_ms // SLOTS)
+        if amount < 0:
+            amount = -min(-amount, self.slots.get(slot, 0))
+        if slot >= self.first and amount:
+            self.slots[slot] = self.slots.get(slot, 0) + amount
+            self.used += amount
+            self.last = max(self.last, slot)
+
+    def wait_ms(self, ask: Ask) -> int | None:
+        limit = ask.limit
+        excess = self.used + ask.amount - limit.capacity
+        if ask.amount == 0 or (limit.capacity > 0 and excess <= _TINY):
+            return 0
+        if ask.amount > limit.capacity:
+            return None
+        if limit.burst is not None:
+            return math.ceil((excess - _TINY) * limit.window_ms / limit.limit)
+        for slot in sorted(self.slots):
+            excess -= self.slots[slot]
+            if excess <= 0:
+                return self._free_at_ms(limit, slot) - self.at_ms
+        return None
+
+    def reset_ms(self, limit: Limit) -> int:
+        if self.used <= 0 or limit.limit == 0:
+            return 0
+        if limit.burst is None:
+            return self._free_at_ms(limit, self.last) - self.at_ms
+        return math.ceil(self.used * limit.window_ms / limit.limit)
+
+    @staticmethod
+    def _free_at_ms(limit: Limit, slot: int) -> int:
+        return (slot + 1) * (limit.window_ms // SLOTS) + limit.window_ms
+
+
+class MemoryBuckets:
+    """Safe to use from any thread. ``clock`` is milliseconds that never go back."""
+
+    def __init__(self, clock: Callable[[], int] = monotonic_ms) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counters: dict[tuple[str, str, bool], tuple[_Counter, Limit]] = {}
+
+    def apply(self, mode: Mode, asks: tuple[Ask, ...]) -> Verdict:
+        with self._lock:
+            now_ms = self._clock()
+            counters = [self._counter(ask.limit, now_ms) for ask in asks]
+            waits = [0 if mode is Mode.CORRECT else counter.wait_ms(ask) for counter, ask in zip(counters, asks, strict=True)]
+            admitted = not any(wait != 0 for wait in waits)
+            if admitted:
+                for counter, ask in zip(counters, asks, strict=True):
+                    if ask.amount:
+                        counter.add(ask)
+                        self._counters[_name(ask.limit)] = (counter, ask.limit)
+                self._drop_unused(now_ms)
+            states = tuple(_state(*each) for each in zip(counters, asks, waits, strict=True))
+        return Verdict(admitted, asks, states, is_shared=False)
+
+    def _counter(self, limit: Limit, now_ms: int) -> _Counter:
+        found = self._counters.get(_name(limit))
+        counter = _Counter(now_ms) if found is None else found[0]
+        counter.advance(limit, now_ms)
+        return counter
+
+    def _drop_unused(self, now_ms: int) -> None:
+        if len(self._counters) <= COUNTERS_MAX:
+            return
+        for counter, limit in self._counters.values():
+            counter.advance(limit, now_ms)
+        self._counters = {name: kept for name, kept in self._counters.items() if kept[0].used > 0}
+
+
+def _name(limit: Limit) -> tuple[str, str, bool]:
+    return limit.key, limit.window, limit.burst is None
+
+
+def _state(counter: _Counter, ask: Ask, wait_ms: int | None) -> State:
+    remaining = max(0, math.floor(ask.limit.capacity - counter.used + _TINY))
+    return State(ask.limit, remaining, counter.reset_ms(ask.limit), wait_ms, counter.at_ms)

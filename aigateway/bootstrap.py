@@ -46,6 +46,9 @@ SCHEDULES = (
     Schedule("close attempts of processes that died", "usage.sweep", 15),
     Schedule("sum up the days", "usage.roll_up", 3600),
     Schedule("drop old bookkeeping", "usage.prune", 3600),
+    Schedule("make exports whose wake-up was lost", "usage.make_waiting_exports", 60),
+    Schedule("export the month before", "usage.ensure_monthly_export", 3600),
+    Schedule("drop exports after 90 days", "usage.prune_exports", 86_400),
 )
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import csv
 import io
 from codecs import BOM_UTF8
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from contextlib import closing
 
 from asgiref.sync import sync_to_async
 
@@ -65,9 +66,11 @@ COLUMNS = (
 )
 
 Cell = str | int | None
+Pieces = Generator[bytes, None, None]
+"""A file on its way out."""
 
 
-def csv_chunks(source: LineSource, chunk_lines: int = CHUNK_LINES, tally: Tally | None = None, *, bom: bool = False) -> Iterator[bytes]:
+def csv_chunks(source: LineSource, chunk_lines: int = CHUNK_LINES, tally: Tally | None = None, *, bom: bool = False) -> Pieces:
     """The file in pieces. ``bom`` puts a byte order mark in front, by which Excel knows UTF-8."""
     tally = tally or Tally()
     yield (BOM_UTF8 if bom else b"") + encoded([COLUMNS])
@@ -77,10 +80,11 @@ def csv_chunks(source: LineSource, chunk_lines: int = CHUNK_LINES, tally: Tally 
     yield encoded([control_record(tally)])
 
 
-async def async_chunks(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def async_chunks(pieces: Pieces) -> AsyncIterator[bytes]:
     """The same bytes for ASGI, which collects a synchronous iterator whole before it sends the first one."""
-    while (piece := await sync_to_async(_next_or_none)(pieces)) is not None:
-        yield piece
+    with closing(pieces):
+        while (piece := await sync_to_async(_next_or_none)(pieces)) is not None:
+            yield piece
 
 
 def _next_or_none(pieces: Iterator[bytes]) -> bytes | None:

@@ -21,7 +21,7 @@ import msgspec
 from providers.upstream.types import PriceCard
 from usage.export_lines import CHUNK_LINES, LineSource, Tally, chunks, instant_text, safe_text
 from usage.export_months import MonthSpan
-from usage.exports import Cell, encoded
+from usage.exports import Cell, Pieces, encoded
 from usage.models import LedgerEntry
 from usage.money import BUCKETS, PPM, card_from_json, rate_of, rates_for
 
@@ -79,7 +79,7 @@ class Charge:
     metered: Metered | None = None
 
 
-def focus_chunks(source: LineSource, profile: str, chunk_lines: int = CHUNK_LINES, tally: Tally | None = None) -> Iterator[bytes]:
+def focus_chunks(source: LineSource, profile: str, chunk_lines: int = CHUNK_LINES, tally: Tally | None = None) -> Pieces:
     """The file in pieces. ``profile`` is a key of ``PROFILES``."""
     columns = PROFILES[profile]
     yield encoded([columns])

@@ -69,8 +69,15 @@ class ExportForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Export
         fields = ("format",)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "format" in self.fields:
+            self.initial.setdefault("format", Export.Format.CSV)
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
+        if self.errors:
+            return cleaned
         asked = {name: value for name, value in cleaned.items() if value not in (None, "")}
         checked = ExportRequestSerializer(data={name: str(value) for name, value in asked.items()})
         if not checked.is_valid():
@@ -83,7 +90,7 @@ class ExportForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(Export)
 class ExportAdmin(FinanceAdmin):
     form = ExportForm
-    list_display = ("created_at", "what", "format", "state", "lines", "cost", "size", "files")
+    list_display = ("what", "files", "state", "format", "lines", "cost", "size", "created_at")
     list_filter = ("status", "format")
     actions = ("restart_exports",)
     fields = ("format", "month", "start", "end", *FILTERS, "bom")
@@ -198,7 +205,7 @@ class ClosedMonthAdmin(FinanceAdmin):
         except (ActionRefused, MonthInvalid) as error:
             self.message_user(request, str(error), messages.ERROR)
         else:
-            self.message_user(request, f"{row.month} is closed with {row.lines:,} lines and ${dollars(row.cost_nano)}.", messages.SUCCESS)
+            self.message_user(request, f"{row.month} is closed. Lines: {row.lines:,}. Cost: ${dollars(row.cost_nano)}.", messages.SUCCESS)
         return HttpResponseRedirect(months)
 
     def file_view(self, request: HttpRequest, month: str, format_name: str) -> HttpResponseBase:

@@ -102,7 +102,7 @@ def test_a_month_is_closed_after_one_more_question() -> None:
     assert "Nothing opens a month again" in question
     assert not ClosedMonth.objects.exists()
     page = browser.post(close_url("2026-10"), follow=True).content.decode()
-    assert "2026-10 is closed with 1 lines and $0.000000005." in page
+    assert "2026-10 is closed. Lines: 1. Cost: $0.000000005." in page
     assert ClosedMonth.objects.get().sha256 in page
     assert "closed already" in browser.post(close_url("2026-10"), follow=True).content.decode()
     assert browser.get(close_url("2026-10")).status_code == 302

@@ -88,7 +88,7 @@ def test_below_a_million_dollars_the_number_is_exact(nano: int) -> None:
 
 @pytest.mark.parametrize("trigger", TRIGGERS)
 def test_S27_every_text_column_is_text(tmp_path: Path, trigger: str) -> None:
-    payload = f'{trigger}cmd|"/c calc"!A1'
+    payload = f'{trigger}1|"c"!A1'
     post(line(**dict.fromkeys(TEXT_COLUMNS, payload)))
     workbook(tmp_path)
     (row,) = named(sheets(tmp_path)[0])

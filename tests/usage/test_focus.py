@@ -195,7 +195,7 @@ def test_M20_every_attempt_of_a_request_is_told_apart() -> None:
 @pytest.mark.parametrize("trigger", TRIGGERS)
 @pytest.mark.parametrize("profile", focus.PROFILES)
 def test_S27_no_cell_runs_in_a_spreadsheet(profile: str, trigger: str) -> None:
-    payload = f'{trigger}cmd|"/c calc"!A1'
+    payload = f'{trigger}1|"c"!A1'
     texts = ("model_name", "upstream_id", "context", "request_id", "provider_slug", "kind", "basis", "api_key_id")
     rows = rows_of(
         priced(**dict.fromkeys(texts, payload)), priced(kind="adjustment", cost_nano=-5, note=payload, model_name=payload), profile=profile

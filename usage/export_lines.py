@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group
 from django.db import connection
 from django.db.models import Max, Q, QuerySet
 
-from usage.export_months import BillingMonths
+from usage.export_months import BillingMonths, MonthSpan
 from usage.models import LedgerEntry
 
 CHUNK_LINES: Final = 1000
@@ -61,8 +61,8 @@ def month_source(month: str, months: BillingMonths) -> LineSource:
     return fixed(months.lines(month), months, with_names=False)
 
 
-def chunks(source: LineSource, chunk_lines: int, tally: Tally) -> Iterator[tuple[list[LedgerEntry], Names]]:
-    """Pieces of the lines with the names they need, counted in ``tally``.
+def chunks(source: LineSource, chunk_lines: int, tally: Tally) -> Iterator[tuple[list[tuple[LedgerEntry, MonthSpan]], Names]]:
+    """Pieces of the lines, each line with its billing month, and the names they need; counted in ``tally``.
 
     Each query starts after the last line of the one before, and no database connection is held while a piece is used.
     """
@@ -71,10 +71,11 @@ def chunks(source: LineSource, chunk_lines: int, tally: Tally) -> Iterator[tuple
         names = _names(chunk) if source.with_names else Names()
         if not connection.in_atomic_block:
             connection.close()
+        placed = [(line, source.months.of(line)) for line in chunk]
         tally.lines += len(chunk)
         tally.nano += sum(line.cost_nano for line in chunk)
-        tally.late_lines += sum(source.months.is_late(line) for line in chunk)
-        yield chunk, names
+        tally.late_lines += sum(line.dispatched_at < period.starts_at for line, period in placed)
+        yield placed, names
         chunk = _after(source.lines, chunk[-1], chunk_lines)
 
 

@@ -83,9 +83,6 @@ class BillingMonths:
         month = month_around(line.dispatched_at)
         return span_of(month if self.last_closed is None else max(month, month_after(self.last_closed)))
 
-    def is_late(self, line: LedgerEntry) -> bool:
-        return line.dispatched_at < self.of(line).starts_at
-
     def lines(self, month: str) -> QuerySet[LedgerEntry]:
         """The lines of one month's file; of an open month those it has so far. Raises ``MonthInvalid``."""
         span = span_of(month)

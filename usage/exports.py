@@ -76,7 +76,7 @@ def csv_chunks(source: LineSource, chunk_lines: int = CHUNK_LINES, tally: Tally 
     yield (BOM_UTF8 if bom else b"") + encoded([COLUMNS])
     narrow = LineSource(source.lines.defer(*UNUSED_COLUMNS), source.months, source.last_id, source.with_names)
     for chunk, names in chunks(narrow, chunk_lines, tally):
-        yield encoded([record(line, names, source.months.of(line)) for line in chunk])
+        yield encoded([record(line, names, period) for line, period in chunk])
     yield encoded([control_record(tally)])
 
 

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -84,7 +85,7 @@ def focus_chunks(source: LineSource, profile: str, chunk_lines: int = CHUNK_LINE
     columns = PROFILES[profile]
     yield encoded([columns])
     for chunk, _ in chunks(source, chunk_lines, tally or Tally()):
-        rows = [row for line in chunk for row in rows_of(line, source.months.of(line))]
+        rows = [row for line, period in chunk for row in rows_of(line, period)]
         yield encoded([[row.get(column) for column in columns] for row in rows])
 
 
@@ -187,7 +188,7 @@ def _row(line: LedgerEntry, charge: Charge) -> dict[str, Cell]:
     if (metered := charge.metered) is None:
         return row
     sku = f"{line.provider_slug}/{line.model_name}/{charge.meter}"
-    list_price, contracted_price = decimal_text(metered.list_price), decimal_text(metered.contracted_price)
+    list_price, contracted_price = _price_text(metered.list_price), _price_text(metered.contracted_price)
     return row | {
         "ChargeFrequency": "Usage-Based",
         "ConsumedQuantity": decimal_text(metered.consumed, 0),
@@ -228,5 +229,9 @@ def decimal_text(amount: int, places: int = PLACES) -> str:
     return f"{'-' if amount < 0 else ''}{whole}.{digits or '0'}"
 
 
+_price_text = lru_cache(maxsize=4096)(decimal_text)
+
+
+@lru_cache(maxsize=4096)
 def _second_text(instant: datetime) -> str:
-    return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

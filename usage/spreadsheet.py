@@ -107,8 +107,8 @@ def write_xlsx(
         book.set_properties({"title": "Ledger", "created": created.astimezone(UTC).replace(tzinfo=None)})
         sheets = _Sheets(book, lines_max)
         for chunk, names in chunks(narrow, CHUNK_LINES, tally):
-            for line in chunk:
-                cells = dict(zip(COLUMNS, record(line, names, source.months.of(line)), strict=True))
+            for line, period in chunk:
+                cells = dict(zip(COLUMNS, record(line, names, period), strict=True))
                 sheets.write(cells, dict(zip(_AMOUNTS, (line.cost_nano, line.reported_cost_nano), strict=True)))
             after_chunk()
         sheets.finish(tally)

@@ -48,6 +48,9 @@ SCHEDULES = (
     Schedule("seal finished days of the ledger", "usage.seal", 3600),
     Schedule("tell of budgets that run out", "aigateway.deliver_alerts", 60),
     Schedule("drop old bookkeeping", "usage.prune", 3600),
+    Schedule("make exports whose wake-up was lost", "usage.make_waiting_exports", 60),
+    Schedule("export the month before", "usage.ensure_monthly_export", 3600),
+    Schedule("drop exports after 90 days", "usage.prune_exports", 86_400),
 )
 
 

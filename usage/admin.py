@@ -17,8 +17,11 @@ from django.utils.safestring import SafeString
 
 from providers.fields import dollars
 from usage import actions, limit_admin
+from usage.export_admin import ClosedMonthAdmin, ExportAdmin
 from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, Caps, Enforcement, Entitlement, LedgerEntry, Period, UsageTotal
 from usage.periods import period_key
+
+__all__ = ["ClosedMonthAdmin", "ExportAdmin"]
 
 
 class NamesField(forms.CharField):

@@ -9,7 +9,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 LEDGER: Final = "usage_ledgerentry"
 ADJUSTMENTS: Final = "usage_budgetadjustment"
-TABLES: Final = (LEDGER, ADJUSTMENTS)
+CLOSED_MONTHS: Final = "usage_closedmonth"
+TABLES: Final = (LEDGER, ADJUSTMENTS, CLOSED_MONTHS)
 
 _POSTGRESQL_FUNCTION = """
 CREATE OR REPLACE FUNCTION usage_ledger_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterator, Sequence
-from datetime import UTC, datetime
+from codecs import BOM_UTF8
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from contextlib import closing
 
 from asgiref.sync import sync_to_async
-from django.contrib.auth import get_user_model
-from django.db import connection
-from django.db.models import Max, Q, QuerySet
 
 from providers.fields import dollars
+from usage.export_lines import CHUNK_LINES, LineSource, Names, Tally, chunks, instant_text, safe_text
+from usage.export_months import MonthSpan
 from usage.models import LedgerEntry
 
-CHUNK_LINES = 1000
 CONTENT_TYPE = "text/csv; charset=utf-8"
 CONTROL_TOTAL = "control_total"
+UNUSED_COLUMNS = ("price_card",)
+"""Read for other formats only."""
 
 COLUMNS = (
     "entry_id",
@@ -54,87 +55,58 @@ COLUMNS = (
     "note",
     "control_lines",
     "control_total_usd",
+    "team_id",
+    "team",
+    "image_input_tokens",
+    "reported_cost_usd",
+    "quota_tokens",
+    "actor_id",
+    "period",
+    "late",
 )
 
-# What spreadsheets read as the start of a formula or of a command, full-width forms included (S27).
-_TRIGGERS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-
 Cell = str | int | None
+Pieces = Generator[bytes, None, None]
+"""A file on its way out."""
 
 
-def safe_text(text: str) -> str:
-    """``text`` with a leading apostrophe when a spreadsheet would run it. Numbers never pass through here."""
-    return f"'{text}" if text.startswith(_TRIGGERS) else text
+def csv_chunks(source: LineSource, chunk_lines: int = CHUNK_LINES, tally: Tally | None = None, *, bom: bool = False) -> Pieces:
+    """The file in pieces. ``bom`` puts a byte order mark in front, by which Excel knows UTF-8."""
+    tally = tally or Tally()
+    yield (BOM_UTF8 if bom else b"") + encoded([COLUMNS])
+    narrow = LineSource(source.lines.defer(*UNUSED_COLUMNS), source.months, source.last_id, source.with_names)
+    for chunk, names in chunks(narrow, chunk_lines, tally):
+        yield encoded([record(line, names, period) for line, period in chunk])
+    yield encoded([control_record(tally)])
 
 
-def fixed_lines(lines: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry]:
-    """What is posted now, in order of dispatch: lines posted during the download are not in it."""
-    last_id = lines.order_by().aggregate(last_id=Max("id"))["last_id"] or 0
-    return lines.filter(id__lte=last_id).order_by("dispatched_at", "id")
-
-
-def csv_chunks(lines: QuerySet[LedgerEntry], chunk_lines: int = CHUNK_LINES) -> Iterator[bytes]:
-    """The file in pieces, from lines ordered by (``dispatched_at``, ``id``).
-
-    Each query starts after the last line of the one before, and no database connection is held while the client reads. The
-    control total counts what was really written.
-    """
-    written_lines = written_nano = 0
-    yield _records([COLUMNS])
-    chunk = _chunk_after(lines, None, chunk_lines)
-    while chunk:
-        piece = _piece(chunk)
-        written_lines += len(chunk)
-        written_nano += sum(line.cost_nano for line in chunk)
-        yield piece
-        chunk = _chunk_after(lines, chunk[-1], chunk_lines)
-    yield _control_total(written_lines, written_nano)
-
-
-async def csv_chunks_async(lines: QuerySet[LedgerEntry], chunk_lines: int = CHUNK_LINES) -> AsyncIterator[bytes]:
+async def async_chunks(pieces: Pieces) -> AsyncIterator[bytes]:
     """The same bytes for ASGI, which collects a synchronous iterator whole before it sends the first one."""
-    chunks = csv_chunks(lines, chunk_lines)
-    while (piece := await sync_to_async(_next_or_none)(chunks)) is not None:
-        yield piece
+    with closing(pieces):
+        while (piece := await sync_to_async(_next_or_none)(pieces)) is not None:
+            yield piece
 
 
-def _next_or_none(chunks: Iterator[bytes]) -> bytes | None:
-    return next(chunks, None)
+def _next_or_none(pieces: Iterator[bytes]) -> bytes | None:
+    return next(pieces, None)
 
 
-def _chunk_after(lines: QuerySet[LedgerEntry], last: LedgerEntry | None, chunk_lines: int) -> list[LedgerEntry]:
-    if last is not None:
-        after = Q(dispatched_at__gt=last.dispatched_at) | Q(dispatched_at=last.dispatched_at, id__gt=last.pk)
-        lines = lines.filter(after, dispatched_at__gte=last.dispatched_at)
-    return list(lines[:chunk_lines])
-
-
-def _piece(chunk: Sequence[LedgerEntry]) -> bytes:
-    usernames = _usernames({line.user_id for line in chunk})
-    if not connection.in_atomic_block:
-        connection.close()
-    return _records([_record(line, usernames.get(line.user_id, "")) for line in chunk])
-
-
-def _control_total(lines: int, nano: int) -> bytes:
+def control_record(tally: Tally) -> list[Cell]:
     total: dict[str, Cell] = {
         "kind": CONTROL_TOTAL,
         "cost_usd": dollars(0),
-        "control_lines": lines,
-        "control_total_usd": dollars(nano),
+        "control_lines": tally.lines,
+        "control_total_usd": dollars(tally.nano),
     }
-    return _records([[total.get(column) for column in COLUMNS]])
+    return [total.get(column) for column in COLUMNS]
 
 
-def _usernames(user_ids: set[int]) -> dict[int, str]:
-    return dict(get_user_model()._default_manager.filter(pk__in=user_ids).values_list("pk", "username"))
-
-
-def _record(line: LedgerEntry, username: str) -> list[Cell]:
+def record(line: LedgerEntry, names: Names, period: MonthSpan) -> list[Cell]:
+    """The values of ``COLUMNS``."""
     return [
         line.pk,
-        _instant(line.posted_at),
-        _instant(line.dispatched_at),
+        instant_text(line.posted_at),
+        instant_text(line.dispatched_at),
         safe_text(line.request_id),
         line.attempt_no,
         safe_text(line.kind),
@@ -142,7 +114,7 @@ def _record(line: LedgerEntry, username: str) -> list[Cell]:
         safe_text(line.provider_slug),
         safe_text(line.model_name),
         line.user_id,
-        safe_text(username),
+        safe_text(names.users.get(line.user_id, "")),
         safe_text(line.api_key_id),
         safe_text(line.context),
         line.input_tokens,
@@ -160,14 +132,18 @@ def _record(line: LedgerEntry, username: str) -> list[Cell]:
         safe_text(line.note),
         None,
         None,
+        line.team_id,
+        safe_text(names.teams.get(line.team_id or 0, "")),
+        line.image_input_tokens,
+        dollars(line.reported_cost_nano),
+        line.quota_tokens,
+        line.actor_id,
+        period.month,
+        "yes" if line.dispatched_at < period.starts_at else "no",
     ]
 
 
-def _instant(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _records(rows: Sequence[Sequence[Cell]]) -> bytes:
+def encoded(rows: Sequence[Sequence[Cell]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerows(rows)
     return text.getvalue().encode()

@@ -70,9 +70,14 @@ class UsageTotal(models.Model):
 
 
 class ClosedMonth(models.Model):
-    """A month of ``settings.TIME_ZONE`` whose lines are fixed. Lines posted after ``cutoff_at`` belong to the next open month."""
+    """A month of ``settings.TIME_ZONE`` whose lines are fixed. Lines posted after ``cutoff_at`` belong to the next open month.
+
+    Rows are only ever added: nothing reopens a month.
+    """
 
     month = models.CharField(primary_key=True, max_length=7, help_text="2026-11")
+    starts_at = models.DateTimeField(help_text="When the month began; kept, because the gateway's time zone may change.")
+    ends_at = models.DateTimeField()
     cutoff_at = models.DateTimeField()
     lines = models.BigIntegerField()
     late_lines = models.BigIntegerField(help_text="Of them, those of earlier months that were posted after these had been closed.")

@@ -9,6 +9,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from providers.fields import dollars
+from usage.export_downloads import FORMATS
 from usage.reports import DateRange, Dimension, Group, LineFilter, RangeInvalid, Totals, month_around
 
 YEARS = range(2000, 2200)
@@ -76,8 +77,9 @@ class UsageQuerySerializer(LineQuerySerializer):
 
 class CostsQuerySerializer(LineQuerySerializer):
     format = serializers.ChoiceField(
-        choices=[("json", "json"), ("csv", "csv")], default="json", help_text="`csv` streams the ledger lines."
+        choices=[("json", "json"), *((name, name) for name in FORMATS)], default="json", help_text="All but `json` stream the ledger lines."
     )
+    bom = serializers.BooleanField(default=False, help_text="`csv` begins with a byte order mark, by which Excel knows UTF-8.")
 
 
 class PeriodSerializer(serializers.Serializer[Any]):

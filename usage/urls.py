@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from django.urls import path
 
+from usage.export_views import (
+    ExportFileView,
+    ExportManifestView,
+    ExportRestartView,
+    ExportsView,
+    ExportView,
+    MonthCloseView,
+    MonthFileView,
+    MonthsView,
+)
 from usage.quota_views import OwnQuotaView, QuotaResetView, QuotaView
 from usage.views import CostsView, OwnUsageView, UsageView
 from usage.webhooks import SubscriptionWebhookView
@@ -12,6 +22,14 @@ urlpatterns = [
     path("usage", OwnUsageView.as_view(), name="usage"),
     path("admin/usage", UsageView.as_view(), name="admin-usage"),
     path("admin/costs", CostsView.as_view(), name="admin-costs"),
+    path("admin/exports", ExportsView.as_view(), name="admin-exports"),
+    path("admin/exports/<uuid:export_id>", ExportView.as_view(), name="admin-export"),
+    path("admin/exports/<uuid:export_id>/restart", ExportRestartView.as_view(), name="admin-export-restart"),
+    path("admin/exports/<uuid:export_id>/file", ExportFileView.as_view(), name="admin-export-file"),
+    path("admin/exports/<uuid:export_id>/manifest", ExportManifestView.as_view(), name="admin-export-manifest"),
+    path("admin/months", MonthsView.as_view(), name="admin-months"),
+    path("admin/months/<str:month>/close", MonthCloseView.as_view(), name="admin-month-close"),
+    path("admin/months/<str:month>/file", MonthFileView.as_view(), name="admin-month-file"),
     path("quota", OwnQuotaView.as_view(), name="quota"),
     path("admin/quotas/<int:user_id>", QuotaView.as_view(), name="admin-quota"),
     path("admin/quotas/<int:user_id>/reset", QuotaResetView.as_view(), name="admin-quota-reset"),

@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
-from django.core.handlers.asgi import ASGIRequest
 from django.db.models import QuerySet
-from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
@@ -20,7 +18,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from providers.fields import dollars
-from usage import exports, reports
+from usage import exports, focus, reports
+from usage.export_downloads import streamed
+from usage.export_lines import fixed
+from usage.export_months import BillingMonths
 from usage.models import LedgerEntry
 from usage.permissions import IsFinance
 from usage.reports import DateRange, Dimension, LineFilter
@@ -109,7 +110,8 @@ class CostsView(GenericAPIView[LedgerEntry]):
     @extend_schema(
         operation_id="admin_costs",
         summary="Costs by provider, user, model and day",
-        description=f"With `format=csv` the ledger lines, streamed.\n\n{exports.__doc__}\n\nColumns: {', '.join(exports.COLUMNS)}.",
+        description=f"With `format=csv` the ledger lines, streamed.\n\n{exports.__doc__}\n\nColumns: {', '.join(exports.COLUMNS)}.\n\n"
+        f"With `format=focus` (newest profile), `focus-1.2` or `focus-1.4` the same lines for FinOps tools.\n\n{focus.__doc__}",
         parameters=[CostsQuerySerializer],
         responses={
             (200, "application/json"): CostReportSerializer,
@@ -119,8 +121,10 @@ class CostsView(GenericAPIView[LedgerEntry]):
     def get(self, request: Request) -> HttpResponseBase:
         wanted = _query(CostsQuerySerializer, request)
         lines = reports.lines_in(wanted["period"], wanted["only"])
-        if wanted["format"] == "csv":
-            return _csv(request, lines, wanted["period"])
+        if wanted["format"] != "json":
+            source = fixed(lines, BillingMonths.current())
+            stem = f"costs_{wanted['period'].start}_{wanted['period'].end}"
+            return streamed(request._request, source, wanted["format"], stem, bom=wanted["bom"])
         return Response(_cost_report(lines, wanted["period"]), headers=PRIVATE)
 
 
@@ -170,12 +174,3 @@ def _cost_report(lines: QuerySet[LedgerEntry], period: DateRange) -> dict[str, A
             "cost_usd": dollars(projected.cost_nano),
         },
     }
-
-
-def _csv(request: Request, lines: QuerySet[LedgerEntry], period: DateRange) -> StreamingHttpResponse:
-    fixed = exports.fixed_lines(lines)
-    is_asgi = isinstance(request._request, ASGIRequest)
-    chunks = exports.csv_chunks_async(fixed) if is_asgi else exports.csv_chunks(fixed)
-    name = f"costs_{period.start.isoformat()}_{period.end.isoformat()}.csv"
-    headers = {**PRIVATE, "Content-Disposition": f'attachment; filename="{name}"', "X-Accel-Buffering": "no"}
-    return StreamingHttpResponse(chunks, content_type=exports.CONTENT_TYPE, headers=headers)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
@@ -16,6 +17,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests.usage.lines import NOON, line, post
 from usage import exports, reports
+from usage.export_lines import CHUNK_LINES, LineSource, fixed
+from usage.export_months import BillingMonths
 from usage.models import LedgerEntry
 from usage.reports import DateRange, LineFilter
 
@@ -25,9 +28,12 @@ TRIGGERS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 pytestmark = pytest.mark.django_db
 
 
-def exported(chunk_lines: int = exports.CHUNK_LINES) -> bytes:
-    lines = exports.fixed_lines(reports.lines_in(NOVEMBER, LineFilter()))
-    return b"".join(exports.csv_chunks(lines, chunk_lines))
+def november() -> LineSource:
+    return fixed(reports.lines_in(NOVEMBER, LineFilter()), BillingMonths.current())
+
+
+def exported(chunk_lines: int = CHUNK_LINES, *, bom: bool = False) -> bytes:
+    return b"".join(exports.csv_chunks(november(), chunk_lines, bom=bom))
 
 
 def records(body: bytes) -> list[dict[str, str]]:
@@ -38,7 +44,7 @@ def test_an_empty_ledger_is_a_header_and_a_control_total() -> None:
     header, total, end = exported().split(b"\r\n")
     assert header.decode() == ",".join(exports.COLUMNS)
     assert end == b""
-    assert total.endswith(b",0,0.000000000")
+    assert total.endswith(b",0,0.000000000,,,,,,,,")
 
 
 def test_a_line_says_everything_the_ledger_knows() -> None:
@@ -59,7 +65,7 @@ def test_a_line_says_everything_the_ledger_knows() -> None:
         )
     )
     record, total = records(exported())
-    assert record == {
+    assert {column: record[column] for column in exports.COLUMNS[:28]} == {
         "entry_id": str(stored.pk),
         "posted_at": "2026-11-15T12:00:03.000250Z",
         "dispatched_at": "2026-11-15T12:00:00.000250Z",
@@ -92,12 +98,23 @@ def test_a_line_says_everything_the_ledger_knows() -> None:
     assert (total["kind"], total["control_lines"], total["control_total_usd"]) == ("control_total", "1", "1234.567890123")
 
 
+def test_later_columns_stand_at_the_end() -> None:
+    team = Group.objects.create(name="research")
+    post(line(team_id=team.pk, image_input_tokens=7, reported_cost_nano=12, quota_tokens=22, actor_id=9), line())
+    record, bare, _ = records(exported())
+    assert [record[column] for column in exports.COLUMNS[28:]] == [
+        str(team.pk), "research", "7", "0.000000012", "22", "9", "2026-11", "no",
+    ]  # fmt: skip
+    assert [bare[column] for column in exports.COLUMNS[28:]] == ["", "", "", "", "0", "", "2026-11", "no"]
+
+
 def test_columns_are_stable() -> None:
     """Finance staff build on these names and their order: add at the end, change nothing."""
     assert ",".join(exports.COLUMNS) == (
         "entry_id,posted_at,dispatched_at,request_id,attempt_no,kind,basis,provider,model,user_id,user,key_id,context,"
         "input_tokens,cache_read_tokens,cache_write_tokens,cache_write_1h_tokens,output_tokens,reasoning_tokens,"
-        "audio_input_tokens,audio_output_tokens,cost_usd,price_id,upstream_id,error_code,note,control_lines,control_total_usd"
+        "audio_input_tokens,audio_output_tokens,cost_usd,price_id,upstream_id,error_code,note,control_lines,control_total_usd,"
+        "team_id,team,image_input_tokens,reported_cost_usd,quota_tokens,actor_id,period,late"
     )
 
 
@@ -115,10 +132,17 @@ def test_S27_text_that_starts_a_formula_is_disarmed(trigger: str) -> None:
         assert record[column] == f"'{payload}"
 
 
-def test_S27_user_names_are_text_too() -> None:
-    user = User.objects.create(username="@SUM(A1)")
-    post(line(user_id=user.pk))
-    assert records(exported())[0]["user"] == "'@SUM(A1)"
+def test_S27_names_of_users_and_teams_are_text_too() -> None:
+    user, team = User.objects.create(username="@SUM(A1)"), Group.objects.create(name="=1+1")
+    post(line(user_id=user.pk, team_id=team.pk))
+    record = records(exported())[0]
+    assert (record["user"], record["team"]) == ("'@SUM(A1)", "'=1+1")
+
+
+def test_a_byte_order_mark_is_there_on_request_only() -> None:
+    plain, marked = exported(), exported(bom=True)
+    assert plain.startswith(b"entry_id,")
+    assert marked == codecs.BOM_UTF8 + plain
 
 
 def test_rfc4180_quoting_survives_quotes_commas_and_line_breaks() -> None:
@@ -141,7 +165,7 @@ def test_lines_come_in_order_of_dispatch_not_of_posting() -> None:
 
 def test_lines_posted_during_the_download_are_left_out_of_lines_and_control_total() -> None:
     post(*[line(cost_nano=1, dispatched_at=NOON + timedelta(seconds=number)) for number in range(4)])
-    chunks = exports.csv_chunks(exports.fixed_lines(reports.lines_in(NOVEMBER, LineFilter())), 2)
+    chunks = exports.csv_chunks(november(), 2)
     first = [next(chunks), next(chunks)]
     post(line(cost_nano=1000, dispatched_at=NOON + timedelta(minutes=1)))
     *rows, total = records(b"".join([*first, *chunks]))
@@ -151,10 +175,10 @@ def test_lines_posted_during_the_download_are_left_out_of_lines_and_control_tota
 
 def test_memory_and_queries_are_bounded_by_the_chunk(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     post(*[line(dispatched_at=NOON + timedelta(seconds=number)) for number in range(50)])
-    lines = exports.fixed_lines(reports.lines_in(NOVEMBER, LineFilter()))
+    source = november()
     pieces = []
     with django_assert_num_queries(5 * 2 + 1):
-        pieces = list(exports.csv_chunks(lines, 10))
+        pieces = list(exports.csv_chunks(source, 10))
     assert len(pieces) == 1 + 5 + 1
     assert max(piece.count(b"\r\n") for piece in pieces) == 10
 

@@ -19,7 +19,8 @@ from django.test import AsyncClient, Client, override_settings
 from rest_framework.test import APIClient
 
 from tests.usage.lines import NOON, line, post
-from usage import exports, reports
+from usage import export_lines, exports, reports
+from usage.export_months import BillingMonths
 from usage.models import ApiKey, LedgerEntry
 
 BASE = "/api/v1/ai/"
@@ -262,7 +263,7 @@ def test_R123_csv_obeys_the_filters(finance: APIClient) -> None:
     assert total["control_total_usd"] == "0.000000005"
 
 
-@pytest.mark.parametrize("wanted", ["focus", "xlsx", "CSV", "", "api"])
+@pytest.mark.parametrize("wanted", ["focus-1.3", "xlsx", "CSV", "", "api"])
 def test_R123_an_unknown_format_is_a_clear_400(finance: APIClient, wanted: str) -> None:
     response = finance.get(COSTS, {"format": wanted})
     assert response.status_code == 400
@@ -305,16 +306,15 @@ def test_M21_deleting_user_and_key_changes_no_amount(finance: APIClient) -> None
 async def test_under_asgi_the_first_lines_leave_before_the_last_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader of the second chunk waits until the client has seen the first one: a buffered answer would never come."""
     client = await sync_to_async(_finance_with_lines)()
-    monkeypatch.setattr(exports, "CHUNK_LINES", 3)
     first_seen = threading.Event()
-    read = exports._chunk_after
+    read = export_lines._after
 
     def watched(lines: Any, last: LedgerEntry | None, chunk_lines: int) -> list[LedgerEntry]:
         if last is not None:
             assert first_seen.wait(20), "nothing was sent before the second chunk was read"
         return read(lines, last, 3)
 
-    monkeypatch.setattr(exports, "_chunk_after", watched)
+    monkeypatch.setattr(export_lines, "_after", watched)
     response = cast(StreamingHttpResponse, await client.get(COSTS, {**NOVEMBER, "format": "csv"}))
     assert response.is_async
     pieces = []
@@ -339,8 +339,8 @@ def _finance_with_lines() -> AsyncClient:
 @pytest.mark.django_db(transaction=True)
 def test_no_connection_is_held_while_the_client_reads() -> None:
     post(*[line(dispatched_at=NOON + timedelta(seconds=number)) for number in range(4)])
-    lines = exports.fixed_lines(reports.lines_in(reports.DateRange(date(2026, 11, 1), date(2026, 12, 1)), reports.LineFilter()))
-    chunks = exports.csv_chunks(lines, 2)
+    lines = reports.lines_in(reports.DateRange(date(2026, 11, 1), date(2026, 12, 1)), reports.LineFilter())
+    chunks = exports.csv_chunks(export_lines.fixed(lines, BillingMonths.current()), 2)
     assert len([next(chunks), next(chunks)]) == 2
-    assert exports.connection.connection is None
+    assert export_lines.connection.connection is None
     assert len(list(chunks)) == 2

@@ -6,15 +6,15 @@ import uuid
 from django.conf import settings
 from django.db import migrations, models
 
-from usage.append_only import ADJUSTMENTS, LEDGER, install, remove
+from usage.append_only import ADJUSTMENTS, CLOSED_MONTHS, LEDGER, install, remove
 
 
 def protect(apps, schema_editor):
-    install(schema_editor.connection, (LEDGER, ADJUSTMENTS))
+    install(schema_editor.connection, (LEDGER, ADJUSTMENTS, CLOSED_MONTHS))
 
 
 def unprotect(apps, schema_editor):
-    remove(schema_editor.connection, (ADJUSTMENTS,))
+    remove(schema_editor.connection, (ADJUSTMENTS, CLOSED_MONTHS))
 
 
 class Migration(migrations.Migration):
@@ -66,6 +66,8 @@ class Migration(migrations.Migration):
             name='ClosedMonth',
             fields=[
                 ('month', models.CharField(help_text='2026-11', max_length=7, primary_key=True, serialize=False)),
+                ('starts_at', models.DateTimeField(help_text="When the month began; kept, because the gateway's time zone may change.")),
+                ('ends_at', models.DateTimeField()),
                 ('cutoff_at', models.DateTimeField()),
                 ('lines', models.BigIntegerField()),
                 ('late_lines', models.BigIntegerField(help_text='Of them, those of earlier months that were posted after these had been closed.')),

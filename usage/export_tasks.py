@@ -1,0 +1,33 @@
+"""Celery entries of exports; each is one call, and idempotent."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from celery import shared_task
+from django.utils import timezone
+
+from usage import export_jobs
+
+TIME_LIMIT_S = 1500
+"""Below half of the broker's visibility timeout."""
+
+
+@shared_task(name=export_jobs.MAKE_TASK, time_limit=TIME_LIMIT_S)
+def make_export(export_id: str) -> None:
+    export_jobs.make_export(UUID(export_id))
+
+
+@shared_task(name="usage.make_waiting_exports", time_limit=TIME_LIMIT_S)
+def make_waiting_exports() -> None:
+    export_jobs.make_waiting(timezone.now())
+
+
+@shared_task(name="usage.ensure_monthly_export")
+def ensure_monthly_export() -> None:
+    export_jobs.ensure_monthly(timezone.now())
+
+
+@shared_task(name="usage.prune_exports")
+def prune_exports() -> None:
+    export_jobs.prune_exports(timezone.now())

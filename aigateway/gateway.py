@@ -135,6 +135,8 @@ class Meter:
         request = self.call.request
         assert target.price is not None, "routing leaves unpriced targets out"
         now = datetime.now(UTC)
+        if self.plane.price_is_due(now):
+            raise StaleConfiguration(self.config_version)
         is_free = isinstance(request, CountTokensRequest)
         price = FREE if is_free else money.card_at(target.price, now)
         bounds = (_input_bytes(request, target), target.output_cap_tokens(request.max_output_tokens), request.choices)

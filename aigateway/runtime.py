@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
@@ -91,18 +92,19 @@ class DataPlane:
         """Catches up with the configuration in the database. Returns whether anything had moved."""
         async with self._refreshing:
             version, subjects = await self._in_thread(lambda: changes_since(self.version))
-            if version == self.version and not self._price_is_due():
+            if version == self.version and not self.price_is_due(timezone.now()):
                 return False
-            if EVERYTHING in subjects or REGISTRY in subjects or self._price_is_due():
+            if EVERYTHING in subjects or REGISTRY in subjects or self.price_is_due(timezone.now()):
                 await self._in_thread(self._snapshots.refresh)
             self.callers.drop(subjects)
             self.version = version
             _log.info("configuration_applied", version=version, subjects=subjects[:10])
             return True
 
-    def _price_is_due(self) -> bool:
+    def price_is_due(self, now: datetime) -> bool:
+        """Whether a stored price has come into force since the snapshot was made."""
         due_at = self._snapshots.due_at
-        return due_at is not None and due_at <= timezone.now()
+        return due_at is not None and due_at <= now
 
     async def _watch(self) -> None:
         flush_in_s = LAST_USED_FLUSH_S

@@ -8,22 +8,21 @@ first and handed in.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from types import MappingProxyType
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.text import slugify
 
-from providers import presets, prices, secrets
+from providers import presets, price_actions, secrets
 from providers.addresses import check_base_url
 from providers.audit import SUPERUSERS_ONLY, Actor, changing
 from providers.catalog import KINDS, ProviderKind, lists_chat, lists_embeddings
-from providers.models import Credential, Deployment, Price, Provider, Route, RouteTarget, RoutingConfiguration
+from providers.models import Credential, Deployment, Provider, Route, RouteTarget, RoutingConfiguration
 from providers.registry import current_prices, kind_of
 from providers.upstream.tls import CaBundleInvalid, trust_context
-from providers.upstream.types import Capability, ListedPrice, ModelListing, Secret, Timeouts
+from providers.upstream.types import Capability, ModelListing, Secret, Timeouts
 
 DEFAULT_MAX_OUTPUT_TOKENS = 4096
 SECRET_CHARS_MAX = 4096
@@ -46,7 +45,7 @@ def create_provider(provider: Provider, actor: Actor, secret: Secret | None = No
         kind = kind_of(provider)
         if kind.preset is not None:
             presets.make_preset(provider, kind, kind.preset)
-            _import_prices(provider, kind)
+            price_actions.import_prices(provider, kind)
         if secret is not None:
             _store_secret(provider, secret, actor)
     return provider
@@ -101,7 +100,7 @@ def _fill_from_kind(provider: Provider, kind: ProviderKind) -> None:
 
 PROVIDER_FIELDS = (
     "slug", "label", "kind", "base_url", "enabled", "priority", "weight", "allow_private", "ca_bundle", "disconnect_policy",
-    "connect_timeout_s", "first_byte_timeout_s", "idle_timeout_s", "total_timeout_s", "max_connections",
+    "connect_timeout_s", "first_byte_timeout_s", "idle_timeout_s", "total_timeout_s", "max_connections", "discount_ppm",
 )  # fmt: skip
 """What an administrator decides about a provider; the rest of the row is observed."""
 
@@ -189,29 +188,35 @@ def check_secret(secret: Secret, actor: Actor) -> Secret:
     return Secret(value)
 
 
-# --------------------------------------------------------------------------- models and prices
+# --------------------------------------------------------------------------- models
 
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import did. ``unpriced`` names models without any price: paid use of them is refused until one is set."""
+    """What an import did. ``unpriced`` names models without any price: paid use of them is refused until one is set.
+
+    ``proposed`` counts models whose price differs from ours and waits for approval.
+    """
 
     created: int = 0
     updated: int = 0
     priced: int = 0
     skipped: int = 0
     unpriced: tuple[str, ...] = ()
+    proposed: int = 0
 
     @property
     def summary(self) -> str:
         text = f"{self.created} models added, {self.updated} already known, {self.priced} prices set"
         if self.skipped:
             text += f", {self.skipped} that neither chat nor embed left out"
+        if self.proposed:
+            text += f", {self.proposed} changed prices to approve"
         return f"{text}, {len(self.unpriced)} without a price" if self.unpriced else text
 
 
 def import_models(provider_id: int, listings: Iterable[ModelListing], actor: Actor) -> ImportReport:
-    """Adds the listed models and their prices. What an admin set stays: names, limits, switches and own prices."""
+    """Adds the listed models and their first prices. What an admin set stays: names, limits, switches and prices."""
     with changing(actor):
         provider = Provider.objects.select_for_update().get(pk=provider_id, deleted_at=None)
         kind = kind_of(provider)
@@ -227,9 +232,10 @@ def import_models(provider_id: int, listings: Iterable[ModelListing], actor: Act
                 _refresh(deployment, listing)
             else:
                 created.append(_new_deployment(provider, kind, listing, names))
-        priced = _import_prices(provider, kind, {listing.name: listing.price for listing in wanted if listing.price is not None})
+        listed = {listing.name: listing.price for listing in wanted if listing.price is not None}
+        found = price_actions.import_prices(provider, kind, listed)
     unpriced = _unpriced(provider)
-    return ImportReport(len(created), len(wanted) - len(created), priced, skipped, unpriced)
+    return ImportReport(len(created), len(wanted) - len(created), found.priced, skipped, unpriced, found.proposed)
 
 
 def _usable_listings(listings: Iterable[ModelListing]) -> tuple[list[ModelListing], int]:
@@ -270,37 +276,6 @@ def public_name(upstream_model: str) -> str:
     return name[:150]
 
 
-def _import_prices(provider: Provider, kind: ProviderKind, listed: Mapping[str, ListedPrice] = MappingProxyType({})) -> int:
-    """The price a provider's own list names wins over the package's; an admin's own price over both."""
-    now = timezone.now()
-    deployments = provider.deployments.all()
-    current = current_prices(deployments, now)
-    fresh: list[Price] = []
-    for deployment in deployments:
-        figures = prices.figures_listed(kind, listed.get(deployment.upstream_model))
-        figures = figures or prices.figures_for(kind, provider.base_url, deployment.upstream_model, now)
-        known = current.get(deployment.pk)
-        if figures is None or (known is not None and not known.source.startswith(prices.IMPORT_SOURCES)):
-            continue
-        price = Price(deployment=deployment, valid_from=now, **asdict(figures))
-        if known is None or _figures_of(known) != _figures_of(price):
-            fresh.append(price)
-    for price in fresh:
-        price.save(force_insert=True)
-    return len(fresh)
-
-
-PRICE_FIGURES = (
-    "input_nano_per_mtok", "output_nano_per_mtok", "cache_read_nano_per_mtok", "cache_write_nano_per_mtok",
-    "cache_write_1h_nano_per_mtok", "reasoning_nano_per_mtok", "audio_input_nano_per_mtok", "audio_output_nano_per_mtok",
-    "request_nano",
-)  # fmt: skip
-
-
-def _figures_of(price: Price) -> tuple[int | None, ...]:
-    return tuple(getattr(price, name) for name in PRICE_FIGURES)
-
-
 def _unpriced(provider: Provider) -> tuple[str, ...]:
     deployments = provider.deployments.filter(enabled=True)
     current = current_prices(deployments)
@@ -337,27 +312,6 @@ def toggle_deployments(deployment_ids: Sequence[int], enabled: bool, actor: Acto
         for deployment in Deployment.objects.select_for_update().filter(pk__in=deployment_ids):
             deployment.enabled = enabled
             deployment.save(update_fields=["enabled"])
-
-
-def set_price(price: Price, actor: Actor) -> Price:
-    """Adds a price. It is valid from its own date on; what was recorded before keeps the price it had."""
-    check_price(price)
-    with changing(actor):
-        price.save(force_insert=True)
-    return price
-
-
-def check_price(price: Price) -> None:
-    if not price._state.adding:
-        raise ValidationError("A price is never changed: add a new one.")
-    check_source(price.source)
-    price.full_clean()
-
-
-def check_source(source: str) -> None:
-    """Sources of imported prices are kept for imports: only those may be superseded by one."""
-    if source.strip().startswith(prices.IMPORT_SOURCES):
-        raise _refuse("source", "This source is kept for imported prices; say where you read yours.")
 
 
 # --------------------------------------------------------------------------- routes and routing

@@ -17,11 +17,12 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.timesince import timesince
 
-from providers import actions, discovery, health, presets
-from providers.admin_inlines import ConformanceInline, DeploymentInline, PresetInline, ReadOnlyInline, badge, price_text, short
+from providers import actions, discovery, health, presets, price_actions
+from providers.admin_inlines import ConformanceInline, DeploymentInline, PresetInline, badge, price_text
 from providers.audit import Actor
-from providers.forms import DeploymentForm, PriceForm, ProviderForm, RouteForm, RuleForm
-from providers.models import Deployment, HealthCheck, Price, Provider, Route, RouteTarget, RoutingConfiguration
+from providers.forms import DeploymentForm, ProviderForm, RouteForm, RuleForm
+from providers.models import Deployment, HealthCheck, Provider, Route, RouteTarget, RoutingConfiguration
+from providers.price_admin import NewPriceInline, PriceHistoryInline
 from providers.registry import current_price_fields, kind_of, provider_spec
 from providers.upstream.errors import UpstreamError
 from providers.upstream.types import HealthStatus
@@ -69,7 +70,13 @@ class ProviderAdmin(RuledAdmin):
         simple = ["kind", "label"]
         if is_superuser:
             simple += ["base_url", "api_key", *(["stored_key"] if obj else [])]
-        advanced = ["priority", "weight", "disconnect_policy", *(["allow_private", "ca_bundle"] if is_superuser else [])]
+        advanced = [
+            "priority",
+            "weight",
+            "discount_percent",
+            "disconnect_policy",
+            *(["allow_private", "ca_bundle"] if is_superuser else []),
+        ]
         limits = ["connect_timeout_s", "first_byte_timeout_s", "idle_timeout_s", "total_timeout_s", "max_connections"]
         return [
             (None, {"fields": [*(["status"] if obj else []), *simple, "enabled"]}),
@@ -227,45 +234,6 @@ class ProviderAdmin(RuledAdmin):
 # --------------------------------------------------------------------------- models and prices
 
 
-class PriceHistoryInline(ReadOnlyInline):
-    model = Price
-    fields = ("valid_from", "figures", "source")
-    readonly_fields = fields
-    ordering = ("-valid_from", "-pk")
-    verbose_name_plural = "prices, the newest first"
-
-    @admin.display(description="Dollars per million tokens")
-    def figures(self, price: Price) -> str:
-        """Every bucket that has a price of its own."""
-        named = ((name.removesuffix("_nano_per_mtok").replace("_", " "), getattr(price, name)) for name in actions.PRICE_FIGURES)
-        shown = [f"{name} ${short(nano)}" for name, nano in named if nano is not None and not name.endswith("nano")]
-        return ", ".join([*shown, *([f"per request ${short(price.request_nano)}"] if price.request_nano else [])])
-
-
-class NewPriceInline(admin.StackedInline):  # type: ignore[type-arg]
-    """Prices are added, never changed: recorded history keeps the price it had."""
-
-    model = Price
-    form = PriceForm
-    extra = 0
-    max_num = 1
-    can_delete = False
-    verbose_name_plural = "new price"
-    fieldsets = (
-        (None, {"fields": (("input_nano_per_mtok", "output_nano_per_mtok"), "source", "valid_from")}),
-        ("Other buckets", {"classes": ["collapse"], "fields": actions.PRICE_FIGURES[2:]}),
-    )
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).none()
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
 @admin.register(Deployment)
 class DeploymentAdmin(RuledAdmin):
     form = DeploymentForm
@@ -278,6 +246,7 @@ class DeploymentAdmin(RuledAdmin):
     fieldsets = (
         (None, {"fields": ("provider", "name", "upstream_model", "display_name", "description", "enabled", "recommended")}),
         ("Abilities and limits", {"fields": ("capabilities", "max_output_tokens", "context_window_tokens")}),
+        ("Without a price", {"classes": ["collapse"], "fields": ("unpriced_ceiling_nano",)}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -299,7 +268,7 @@ class DeploymentAdmin(RuledAdmin):
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         for price in formset.save(commit=False):
-            actions.set_price(price, actor_of(request))
+            price_actions.set_price(price, actor_of(request))
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:

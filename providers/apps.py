@@ -6,6 +6,7 @@ AUDITED: dict[str, list[str]] = {
     "Credential": ["sealed_secret", "last4"],
     "Deployment": ["imported_at"],
     "Price": [],
+    "PriceProposal": ["found_at"],
     "Route": [],
     "RouteTarget": [],
     "RoutingConfiguration": [],

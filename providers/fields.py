@@ -26,6 +26,25 @@ def nano_from_dollars(amount: Decimal) -> int:
     return int(nano)
 
 
+_PPM_PER_PERCENT = 10_000
+
+
+def percent_of(ppm: int) -> str:
+    """Millionths as an exact percentage: ``50000`` is ``"5"``."""
+    return f"{(Decimal(ppm) / _PPM_PER_PERCENT).normalize():f}"
+
+
+def ppm_of(percent: Decimal) -> int:
+    """The millionths of a percentage with at most four decimal places."""
+    return int(percent * _PPM_PER_PERCENT)
+
+
+def divide_half_even(amount: int, divisor: int) -> int:
+    """The exact quotient of integers, rounded once to the nearest, ties to even. ``divisor`` is positive."""
+    quotient, rest = divmod(amount, divisor)
+    return quotient + (2 * rest > divisor or (2 * rest == divisor and quotient % 2 == 1))
+
+
 class DollarFormField(forms.DecimalField):
     """Shows and accepts dollars, hands out integer nano-dollars."""
 

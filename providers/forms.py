@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.utils import timezone
 
-from providers import actions
+from providers import actions, price_actions, price_text
 from providers.audit import Actor
 from providers.catalog import CHOICES, KINDS
+from providers.fields import percent_of, ppm_of
 from providers.models import Deployment, Price, Provider, Route
+from providers.price_rules import PRICE_FIGURES
 from providers.serializers import SUPERUSER_FIELDS
-from providers.upstream.types import Capability, Secret
+from providers.upstream.types import Capability, JsonObject, Secret
 
 
 class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -62,13 +68,22 @@ class ProviderForm(RuleForm):
         help_text="Encrypted when saved and never shown again. Empty: the stored key stays.",
         widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "off", "class": "vTextField", "spellcheck": "false"}),
     )
+    discount_percent = forms.DecimalField(
+        label="Discount (%)",
+        min_value=Decimal(0),
+        max_value=Decimal(100),
+        decimal_places=4,
+        required=False,
+        help_text="What your contract takes off every list price of this provider. New calls only; recorded ones keep their cost.",
+    )
 
     class Meta:
         model = Provider
-        fields = ("label", "kind", *(name for name in actions.PROVIDER_FIELDS if name not in ("slug", "label", "kind")))
+        fields = ("label", "kind", *(name for name in actions.PROVIDER_FIELDS if name not in ("slug", "label", "kind", "discount_ppm")))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["discount_percent"].initial = percent_of(self.instance.discount_ppm)
         if self.instance.pk is None:
             self.fields["api_key"].help_text = "Encrypted when saved and never shown again. Servers of your own may need none."
         if not self.actor.is_superuser:
@@ -84,6 +99,7 @@ class ProviderForm(RuleForm):
         return Secret(key) if key else None
 
     def check_rules(self) -> None:
+        self.instance.discount_ppm = ppm_of(self.cleaned_data.get("discount_percent") or Decimal(0))
         if self.instance.pk is None:
             actions.prepare_new(self.instance, self.actor, self.secret)
             return
@@ -105,25 +121,75 @@ class DeploymentForm(RuleForm):
         model = Deployment
         fields = (
             "provider", "name", "upstream_model", "display_name", "description", "enabled", "recommended", "capabilities",
-            "max_output_tokens", "context_window_tokens",
+            "max_output_tokens", "context_window_tokens", "unpriced_ceiling_nano",
         )  # fmt: skip
 
     def check_rules(self) -> None:
         actions.check_deployment(self.instance)
 
 
-class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
+class LinesField(forms.CharField):
+    """A list of JSON objects that people type as lines."""
+
+    def __init__(self, read: Callable[[str], list[JsonObject]], write: Callable[[list[JsonObject]], str], **kwargs: Any) -> None:
+        self._read, self._write = read, write
+        super().__init__(
+            widget=forms.Textarea(attrs={"class": "vLargeTextField", "rows": 3, "spellcheck": "false"}), required=False, **kwargs
+        )
+
+    def prepare_value(self, value: Any) -> Any:
+        return self._write(value) if isinstance(value, list) else value
+
+    def clean(self, value: Any) -> list[JsonObject]:
+        return self._read(super().clean(value))
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), data)
+
+
+class PriceForm(RuleForm):
+    context_tiers = LinesField(
+        price_text.tiers_from_text,
+        price_text.tiers_text,
+        label="Prices for long input",
+        help_text=f"One tier a line, for the whole of a call with more input tokens than that: <code>{price_text.TIERS_EXAMPLE}</code>",
+    )
+    windows = LinesField(
+        price_text.windows_from_text,
+        price_text.windows_text,
+        label="Prices by time of day",
+        help_text=f"One window a line, the end not included: <code>{price_text.WINDOWS_EXAMPLE}</code>",
+    )
+
     class Meta:
         model = Price
-        fields = ("valid_from", *actions.PRICE_FIGURES, "source")
+        fields = ("valid_from", *PRICE_FIGURES, "context_tiers", "windows", "native_currency", "usd_rate", "usd_rate_on", "source")
+        help_texts: ClassVar = {
+            "native_currency": "Type all amounts in this currency. They are converted to dollars once, at this rate.",
+            "usd_rate": "Dollars for one unit of the currency.",
+            "valid_from": "Empty: from now on.",
+        }
 
-    def clean_source(self) -> str:
-        source: str = self.cleaned_data["source"]
-        try:
-            actions.check_source(source)
-        except ValidationError as error:
-            raise ValidationError(error.messages) from error
-        return source.strip()
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("native_currency", "usd_rate", "valid_from"):
+            self.fields[name].required = False
+        self.initial["valid_from"] = None
+
+    def clean_valid_from(self) -> datetime:
+        """The instant of saving, not of opening the page: an import in between must not win."""
+        chosen: datetime | None = self.cleaned_data["valid_from"]
+        return chosen or timezone.now()
+
+    def clean_native_currency(self) -> str:
+        return self.cleaned_data["native_currency"] or "USD"
+
+    def clean_usd_rate(self) -> Decimal:
+        rate: Decimal | None = self.cleaned_data["usd_rate"]
+        return Decimal(1) if rate is None else rate
+
+    def check_rules(self) -> None:
+        price_actions.check_card(self.instance)
 
 
 class RouteForm(RuleForm):

@@ -190,6 +190,9 @@ class Price(models.Model):
         "rate (USD per unit)", max_digits=18, decimal_places=9, default=1, help_text="Used once, when the price was entered."
     )  # fmt: skip
     usd_rate_on = models.DateField("rate of", null=True, blank=True)
+    native_figures = models.JSONField(
+        default=dict, blank=True, editable=False, help_text="The amounts as typed, where they are not dollars."
+    )
     source = models.CharField(max_length=200, help_text="Where the price was read: a page, an invoice, a price package.")
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -6,19 +6,22 @@ Unknown stays unknown: a model nobody priced gets no price row and is refused fo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib.metadata import version
 
+import msgspec
+from django.core.exceptions import ValidationError
 from genai_prices import data
-from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, TieredPrices, TimeOfDateConstraint
+from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint, TieredPrices, TimeOfDateConstraint
 from genai_prices.types import Provider as PriceList
 
 from providers.catalog import ProviderKind, can_chat, can_embed
 from providers.fields import nano_from_dollars
+from providers.price_rules import REQUIRED_RATES, check_parts
 from providers.simulator.catalogue import MODELS_BY_NAME as SIMULATED
-from providers.upstream.types import ListedPrice, ModelListing
+from providers.upstream.types import JsonObject, ListedPrice, ModelListing
 
 PACKAGE = "genai-prices"
 LOCAL_SOURCE = "import: own hardware, no cost per token"
@@ -30,7 +33,10 @@ IMPORT_SOURCES = (f"import: {PACKAGE}", LOCAL_SOURCE, SIMULATOR_SOURCE, LISTED_S
 
 @dataclass(frozen=True, slots=True)
 class PriceFigures:
-    """One price card in nano-dollars per million tokens, ready for a ``Price`` row; field names are the row's."""
+    """One price card in nano-dollars per million tokens, ready for a ``Price`` row; field names are the row's.
+
+    ``valid_from is None``: in force when it is read.
+    """
 
     input_nano_per_mtok: int
     output_nano_per_mtok: int
@@ -41,7 +47,11 @@ class PriceFigures:
     reasoning_nano_per_mtok: int | None = None
     audio_input_nano_per_mtok: int | None = None
     audio_output_nano_per_mtok: int | None = None
+    image_input_nano_per_mtok: int | None = None
     request_nano: int = 0
+    context_tiers: list[JsonObject] = field(default_factory=list)
+    windows: list[JsonObject] = field(default_factory=list)
+    valid_from: datetime | None = None
 
 
 def figures_listed(kind: ProviderKind, listed: ListedPrice | None) -> PriceFigures | None:
@@ -51,31 +61,33 @@ def figures_listed(kind: ProviderKind, listed: ListedPrice | None) -> PriceFigur
     return PriceFigures(
         input_nano_per_mtok=listed.input_nano_per_mtok,
         output_nano_per_mtok=listed.output_nano_per_mtok,
-        source=LISTED_SOURCE + (", lowest tier" if listed.is_tiered else ""),
+        source=LISTED_SOURCE,
         cache_read_nano_per_mtok=listed.cache_read_nano_per_mtok,
         cache_write_nano_per_mtok=listed.cache_write_nano_per_mtok,
         cache_write_1h_nano_per_mtok=listed.cache_write_1h_nano_per_mtok,
         reasoning_nano_per_mtok=listed.reasoning_nano_per_mtok,
         request_nano=listed.request_nano,
+        context_tiers=[_without_nothing(msgspec.to_builtins(tier)) for tier in listed.context_tiers],
     )
 
 
-def figures_for(kind: ProviderKind, base_url: str, upstream_model: str, at: datetime) -> PriceFigures | None:
-    """The imported price of a model at an instant, or ``None`` when nobody knows it."""
+def schedule_for(kind: ProviderKind, base_url: str, upstream_model: str, at: datetime) -> tuple[PriceFigures, ...]:
+    """The price of a model at an instant and the ones announced for later, each with its date; empty when nobody knows."""
     if kind.is_local:
-        return PriceFigures(0, 0, LOCAL_SOURCE)
+        return (PriceFigures(0, 0, LOCAL_SOURCE),)
     simulated = SIMULATED.get(upstream_model)
     if simulated is not None and kind.prices_id is None:
-        return PriceFigures(
+        simulation = PriceFigures(
             simulated.input_nano_per_mtok,
             simulated.output_nano_per_mtok,
             SIMULATOR_SOURCE,
             cache_read_nano_per_mtok=simulated.cache_read_nano_per_mtok,
             reasoning_nano_per_mtok=simulated.reasoning_nano_per_mtok,
         )
+        return (simulation,)
     prices = _price_list(kind, base_url)
     model = (prices.find_model(upstream_model) or prices.find_model(_bare(upstream_model))) if prices else None
-    return _figures(model, at) if model else None
+    return _schedule(model, at) if model else ()
 
 
 def known_models(kind: ProviderKind) -> tuple[ModelListing, ...]:
@@ -115,52 +127,125 @@ def _is_a_name(model: ModelInfo, prices: PriceList) -> bool:
     return not model.id.endswith("-") and not model.id.startswith("ft:") and prices.find_model(model.id) is model
 
 
-def _figures(model: ModelInfo, at: datetime) -> PriceFigures | None:
-    price = _dearest_of_the_day(model, at)
-    base = _dollars_per_mtok(price.input_mtok), _dollars_per_mtok(price.output_mtok)
-    if base[1] is None and can_embed(model.id):
-        base = base[0], Decimal(0)  # vectors are no tokens
-    if base[0] is None or base[1] is None:
-        return None
-    if price.output_citation_mtok is not None:  # Perplexity's deep research charges for what its usage does not tell
-        return None
-    tiered = any(isinstance(value, TieredPrices) for value in vars(price).values())
-    request = price.requests_kcount
+def _schedule(model: ModelInfo, at: datetime) -> tuple[PriceFigures, ...]:
+    today = at.astimezone(UTC).date()
+    first = _figures(model, today)
+    if first is None:
+        return ()
+    known = [first]
+    for day in _start_dates(model):
+        later = _figures(model, day) if day > today else None
+        if later is not None and later != replace(known[-1], valid_from=None):
+            known.append(replace(later, valid_from=datetime.combine(day, time(), UTC)))
+    return tuple(known)
+
+
+def _start_dates(model: ModelInfo) -> list[date]:
+    conditions = [] if isinstance(model.prices, ModelPrice) else [price.constraint for price in model.prices]
+    return sorted({condition.start_date for condition in conditions if isinstance(condition, StartDateConstraint)})
+
+
+def _figures(model: ModelInfo, day: date) -> PriceFigures | None:
+    """The price of one day (UTC) with its tiers and windows; ``None`` where a part of it is unknown or cannot be said exactly."""
+    spans = _spans(model, day)
     try:
-        return PriceFigures(
-            input_nano_per_mtok=nano_from_dollars(base[0]),
-            output_nano_per_mtok=nano_from_dollars(base[1]),
-            source=f"import: {PACKAGE} {version(PACKAGE)}{', lowest tier' if tiered else ''}",
-            cache_read_nano_per_mtok=_nano(price.cache_read_mtok),
-            cache_write_nano_per_mtok=_nano(price.cache_write_mtok),
-            cache_write_1h_nano_per_mtok=_nano(price.cache_write_1h_mtok),
-            reasoning_nano_per_mtok=_nano(price.output_reasoning_mtok),
-            audio_input_nano_per_mtok=_nano(price.input_audio_mtok),
-            audio_output_nano_per_mtok=_nano(price.output_audio_mtok),
-            request_nano=nano_from_dollars(request / 1000) if isinstance(request, Decimal) else 0,
-        )
-    except ValueError:  # finer than a nano-dollar: not ours to round silently
+        cards = [_card(price, can_embed(model.id)) for _, price in spans]
+        base = cards[_longest([start for start, _ in spans])]
+        if any(card["request_nano"] != base["request_nano"] for card in cards):
+            return None
+        tiers, windows = check_parts(base["context_tiers"], _windows([start for start, _ in spans], cards, base))
+    except (ValueError, ValidationError):  # finer than a nano-dollar, or of no known shape: not ours to round silently
         return None
+    return PriceFigures(**{**base, "context_tiers": tiers, "windows": windows}, source=f"import: {PACKAGE} {version(PACKAGE)}")
 
 
-def _dearest_of_the_day(model: ModelInfo, at: datetime) -> ModelPrice:
-    """The price in force; where it changes with the time of day, the dearest, so that no budget is overspent."""
-    prices = model.prices
-    if isinstance(prices, ModelPrice) or not any(_by_time_of_day(price) for price in prices):
-        return model.get_prices(at)
-    midnight = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    of_the_day = [model.get_prices(midnight + timedelta(minutes=30 * step)) for step in range(48)]
-    return max(of_the_day, key=lambda price: _dollars_per_mtok(price.output_mtok) or Decimal(0))
+def _spans(model: ModelInfo, day: date) -> list[tuple[time, ModelPrice]]:
+    """The price from each of these times of the day on, in UTC; the first begins at midnight."""
+    conditions = [] if isinstance(model.prices, ModelPrice) else [price.constraint for price in model.prices]
+    daily = [condition for condition in conditions if isinstance(condition, TimeOfDateConstraint)]
+    edges = {_utc(edge) for condition in daily for edge in (condition.start_time, condition.end_time)}
+    spans: list[tuple[time, ModelPrice]] = []
+    for edge in sorted({time(), *edges}):
+        price = model.get_prices(datetime.combine(day, edge, UTC))
+        if not spans or spans[-1][1] != price:
+            spans.append((edge, price))
+    return spans
 
 
-def _by_time_of_day(price: ConditionalPrice) -> bool:
-    return isinstance(price.constraint, TimeOfDateConstraint)
+def _utc(edge: time) -> time:
+    """The package means UTC where it names no zone."""
+    return datetime.combine(date(2000, 1, 2), edge, edge.tzinfo or UTC).astimezone(UTC).time()
 
 
-def _dollars_per_mtok(value: Decimal | TieredPrices | None) -> Decimal | None:
-    return value.base if isinstance(value, TieredPrices) else value
+def _longest(starts: list[time]) -> int:
+    """The span that covers most of the day: its price is the card's own, the others are windows."""
+    minutes = [start.hour * 60 + start.minute for start in starts]
+    lengths = [end - start for start, end in zip(minutes, [*minutes[1:], 24 * 60], strict=True)]
+    return lengths.index(max(lengths))
 
 
-def _nano(value: Decimal | TieredPrices | None) -> int | None:
-    amount = _dollars_per_mtok(value)
-    return None if amount is None else nano_from_dollars(amount)
+def _windows(starts: list[time], cards: list[JsonObject], base: JsonObject) -> list[JsonObject]:
+    """Every span at another price than the card's own; one over midnight is a single window."""
+    if any(start.second or start.microsecond for start in starts):
+        raise ValueError("a window that does not begin at a full minute")
+    clock = [f"{start:%H:%M}" for start in starts]
+    ends = [*clock[1:], clock[0]]
+    spans = [(start, end, card) for start, end, card in zip(clock, ends, cards, strict=True) if card != base]
+    if len(spans) > 1 and spans[0][0] == spans[-1][1] and spans[0][2] == spans[-1][2]:
+        (_, end, card), *between, (start, _, _) = spans
+        spans = [*between, (start, end, card)]
+    return [{"start": start, "end": end, "zone": "UTC", **_rates_and_tiers(card)} for start, end, card in spans]
+
+
+def _rates_and_tiers(card: JsonObject) -> JsonObject:
+    return {name: value for name, value in card.items() if name != "request_nano"}
+
+
+def _card(price: ModelPrice, embeds: bool) -> JsonObject:
+    """Raises ``ValueError`` where a part is unknown or finer than a nano-dollar."""
+    if price.output_citation_mtok is not None:  # Perplexity's deep research charges for what its usage does not tell
+        raise ValueError("a price with parts no usage tells")
+    amounts = {rate: getattr(price, name) for rate, name in _PACKAGE_NAMES.items()}
+    if embeds and amounts["output_nano_per_mtok"] is None:
+        amounts["output_nano_per_mtok"] = Decimal(0)  # vectors are no tokens
+    if any(amounts[name] is None for name in REQUIRED_RATES):
+        raise ValueError("a price without input or output")
+    bounds = sorted({tier.start for amount in amounts.values() if isinstance(amount, TieredPrices) for tier in amount.tiers})
+    request = price.requests_kcount
+    return {
+        **_rates_above(amounts, 0),
+        "request_nano": nano_from_dollars(request / 1000) if isinstance(request, Decimal) else 0,
+        "context_tiers": [{"above_input_tokens": bound, **_rates_above(amounts, bound)} for bound in bounds],
+    }
+
+
+_PACKAGE_NAMES = {
+    "input_nano_per_mtok": "input_mtok",
+    "output_nano_per_mtok": "output_mtok",
+    "cache_read_nano_per_mtok": "cache_read_mtok",
+    "cache_write_nano_per_mtok": "cache_write_mtok",
+    "cache_write_1h_nano_per_mtok": "cache_write_1h_mtok",
+    "reasoning_nano_per_mtok": "output_reasoning_mtok",
+    "audio_input_nano_per_mtok": "input_audio_mtok",
+    "audio_output_nano_per_mtok": "output_audio_mtok",
+    "image_input_nano_per_mtok": "input_image_mtok",
+}
+
+
+def _rates_above(amounts: dict[str, Decimal | TieredPrices | None], bound: int) -> JsonObject:
+    """The rates of a call with more than ``bound`` input tokens; what has no price of its own is left out."""
+    rates: JsonObject = {}
+    for rate, listed in amounts.items():
+        amount = _amount_above(listed, bound) if isinstance(listed, TieredPrices) else listed
+        if amount is not None:
+            rates[rate] = nano_from_dollars(amount)
+    return rates
+
+
+def _amount_above(listed: TieredPrices, bound: int) -> Decimal:
+    reached = [tier.price for tier in listed.tiers if tier.start <= bound]
+    return reached[-1] if bound and reached else listed.base
+
+
+def _without_nothing(row: JsonObject) -> JsonObject:
+    return {name: value for name, value in row.items() if value is not None}

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from providers.actions import PRICE_FIGURES, SECRET_CHARS_MAX, ImportReport
+from providers.actions import SECRET_CHARS_MAX, ImportReport
 from providers.catalog import CHOICES
-from providers.fields import dollars
-from providers.models import Credential, Deployment, HealthCheck, HealthCheckJob, Price, Provider
+from providers.fields import percent_of, ppm_of
+from providers.models import Credential, Deployment, HealthCheck, HealthCheckJob, Provider
+from providers.price_serializers import PriceSerializer
 from providers.registry import kind_of
+from providers.strict import StrictMixin, StrictSerializer
 from providers.upstream.types import Capability, HealthStatus
 
 SUPERUSER_FIELDS = frozenset({"base_url", "allow_private", "ca_bundle", "api_key", "credential"})
 """Where keys go and what they are: shown to and set by superusers only."""
 
 
-class StrictMixin:
-    """Refuses fields it does not know, so that a misspelt one is never silently ignored."""
+class PercentField(serializers.DecimalField):
+    """A share in percent over the wire, in millionths in the row."""
 
-    fields: Any
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_digits=7, decimal_places=4, min_value=Decimal(0), max_value=Decimal(100), **kwargs)
+
+    def to_representation(self, value: Any) -> str:
+        return percent_of(value)
 
     def to_internal_value(self, sent: Any) -> Any:
-        if isinstance(sent, dict):
-            writable = {name for name, field in self.fields.items() if not field.read_only}
-            unknown = sorted(str(name) for name in sent if name not in writable)
-            if unknown:
-                raise serializers.ValidationError({name: ["Unknown or read-only field."] for name in unknown})
-        return super().to_internal_value(sent)  # type: ignore[misc]
+        percent = super().to_internal_value(sent)
+        super().run_validators(percent)
+        return ppm_of(percent)
 
-
-class StrictSerializer(StrictMixin, serializers.Serializer[Any]):
-    """A serializer for bodies that must be exactly right."""
+    def run_validators(self, value: Any) -> None:
+        """The bounds are those of the percentage, which ``to_internal_value`` checked."""
 
 
 class HealthSerializer(serializers.Serializer[Provider]):
@@ -68,6 +71,7 @@ class ProviderSerializer(StrictMixin, serializers.ModelSerializer[Provider]):
         write_only=True, required=False, allow_null=True, max_length=SECRET_CHARS_MAX, style={"input_type": "password"},
         help_text="Replaces the stored key; null destroys it. Superusers only.",
     )  # fmt: skip
+    discount_percent = PercentField(source="discount_ppm", required=False, help_text="Taken off every list price of this provider.")
     credential = serializers.SerializerMethodField(help_text="What may be known of the stored key; null without one. Superusers only.")
     health = HealthSerializer(source="*", read_only=True)
     models_count = serializers.IntegerField(read_only=True, default=0)
@@ -77,7 +81,7 @@ class ProviderSerializer(StrictMixin, serializers.ModelSerializer[Provider]):
         fields = (
             "id", "slug", "label", "kind", "base_url", "enabled", "priority", "weight", "allow_private", "ca_bundle", "disconnect_policy",
             "connect_timeout_s", "first_byte_timeout_s", "idle_timeout_s", "total_timeout_s", "max_connections",
-            "api_key", "credential", "health", "models_count", "created_at", "updated_at",
+            "discount_percent", "api_key", "credential", "health", "models_count", "created_at", "updated_at",
         )  # fmt: skip
         read_only_fields = ("id", "created_at", "updated_at")
 
@@ -112,6 +116,7 @@ class ImportReportSerializer(serializers.Serializer[ImportReport]):
     updated = serializers.IntegerField()
     priced = serializers.IntegerField()
     skipped = serializers.IntegerField(help_text="Models that do not chat.")
+    proposed = serializers.IntegerField(help_text="Models whose price changed and waits for approval.")
     unpriced = serializers.ListField(child=serializers.CharField(), help_text="Paid use of these is refused until they have a price.")
 
 
@@ -147,26 +152,6 @@ class HealthCheckJobSerializer(serializers.ModelSerializer[HealthCheckJob]):
 class AcceptedJobSerializer(serializers.Serializer[Any]):
     job_id = serializers.UUIDField()
     status_url = serializers.URLField(help_text="Poll it until `state` is done or failed.")
-
-
-class PriceSerializer(serializers.Serializer[Price]):
-    """US dollars per million tokens as exact decimal strings; a null bucket costs what its fallback costs."""
-
-    currency = serializers.CharField()
-    input = serializers.CharField()
-    output = serializers.CharField()
-    cache_read = serializers.CharField(allow_null=True)
-    cache_write = serializers.CharField(allow_null=True)
-    cache_write_1h = serializers.CharField(allow_null=True)
-    reasoning = serializers.CharField(allow_null=True)
-    audio_input = serializers.CharField(allow_null=True)
-    audio_output = serializers.CharField(allow_null=True)
-    request = serializers.CharField(help_text="Per call.")
-    valid_from = serializers.DateTimeField()
-
-    def to_representation(self, price: Price) -> dict[str, Any]:
-        amounts = {name.removesuffix("_nano_per_mtok").removesuffix("_nano"): dollars(getattr(price, name)) for name in PRICE_FIGURES}
-        return {"currency": "USD", **amounts, "valid_from": price.valid_from.isoformat()}
 
 
 class ModelSerializer(serializers.Serializer[Deployment]):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
-from providers import views
+from providers import price_views, views
 
 
 def patterns(traffic_statistics: views.TrafficStatistics) -> list[URLPattern]:
     """The routes, with the source of traffic statistics the composition root chooses."""
     return [
         path("models", views.ModelListView.as_view(traffic_statistics=traffic_statistics), name="models"),
+        path("admin/prices", price_views.PricesView.as_view(), name="admin-prices"),
+        path("admin/price-proposals", price_views.PriceProposalsView.as_view(), name="price-proposals"),
+        path("admin/price-proposals/<int:pk>/decision", price_views.PriceDecisionView.as_view(), name="price-decision"),
         path("admin/providers", views.ProvidersView.as_view(), name="admin-providers"),
         path("admin/providers/health", views.ProvidersHealthView.as_view(), name="providers-health"),
         path("admin/providers/status", views.StatusView.as_view(), name="providers-status"),

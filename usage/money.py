@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from providers.fields import divide_half_even
 from providers.upstream.types import JsonObject, PriceCard, PriceWindow, Rates, TokenUsage
 
 TOKENS_PER_PRICE: Final = 1_000_000
@@ -74,9 +75,9 @@ def cost_of(usage: TokenUsage, card: PriceCard) -> int:
     scaled = sum(tokens * rate_of(rates, bucket) for bucket, tokens in zip(BUCKETS, counts, strict=True))
     listed = scaled + card.request_nano * TOKENS_PER_PRICE
     if not card.discount_ppm:
-        cost = _divide_half_even(listed, TOKENS_PER_PRICE)
+        cost = divide_half_even(listed, TOKENS_PER_PRICE)
     else:
-        cost = _divide_half_even(listed * (PPM - card.discount_ppm), TOKENS_PER_PRICE * PPM)
+        cost = divide_half_even(listed * (PPM - card.discount_ppm), TOKENS_PER_PRICE * PPM)
     if cost > MAX_NANO:
         raise UsageUnknown("the cost exceeds what a ledger line holds")
     return cost
@@ -138,8 +139,3 @@ def card_json(card: PriceCard) -> str:
 def card_from_json(stored: JsonObject) -> PriceCard:
     """The card of a ledger line. Raises ``msgspec.ValidationError`` for anything that is not one."""
     return msgspec.convert(stored, PriceCard)
-
-
-def _divide_half_even(amount: int, divisor: int) -> int:
-    quotient, rest = divmod(amount, divisor)
-    return quotient + (2 * rest > divisor or (2 * rest == divisor and quotient % 2 == 1))

@@ -94,7 +94,7 @@ def tool_input(arguments: str) -> dict[str, Any]:
 
 def usage_out(usage: TokenUsage) -> dict[str, Any]:
     """Anthropic's convention: input excludes both cache buckets, output includes thinking. ``null`` is unknown."""
-    plain = [count for count in (usage.input_tokens, usage.audio_input_tokens) if count is not None]
+    plain = [count for count in (usage.input_tokens, usage.audio_input_tokens, usage.image_input_tokens) if count is not None]
     written = [count for count in (usage.cache_write_tokens, usage.cache_write_1h_tokens) if count is not None]
     out: dict[str, Any] = {
         "input_tokens": sum(plain) if plain else None,

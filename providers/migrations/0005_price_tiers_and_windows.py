@@ -35,6 +35,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='price',
+            name='native_figures',
+            field=models.JSONField(blank=True, default=dict, editable=False, help_text='The amounts as typed, where they are not dollars.'),
+        ),
+        migrations.AddField(
+            model_name='price',
             name='usd_rate',
             field=models.DecimalField(decimal_places=9, default=1, help_text='Used once, when the price was entered.', max_digits=18, verbose_name='rate (USD per unit)'),
         ),

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from providers.simulator.answers import Answer, Usage
+from providers.simulator.bill import cost_nano
 from providers.simulator.controls import Fault
-from providers.simulator.flavours import ErrorShape, Flavour, UsageStyle
+from providers.simulator.flavours import CostShape, ErrorShape, Flavour, UsageStyle
 from providers.simulator.openai_wire import OpenAIWire, usage_of
 from providers.simulator.questions import Question, Refusal, decode_object
 from providers.simulator.wires import ErrorAnswer, Event, UsageReport
@@ -107,7 +108,18 @@ class FlavouredWire(OpenAIWire):
             report["completion_tokens"] = output_tokens
         if self.flavour.splits_cache:
             report |= {"prompt_cache_hit_tokens": spent.cached_tokens, "prompt_cache_miss_tokens": spent.input_tokens}
-        return report
+        return {**report, **self._cost(answer)}
+
+    def _cost(self, answer: Answer) -> dict[str, Any]:
+        nano = cost_nano(answer.model, answer.usage)
+        match self.flavour.cost:
+            case CostShape.DOLLARS:
+                return {"cost": nano / 10**9}
+            case CostShape.PARTS:
+                return {"cost": {"request_cost": 0.0, "total_cost": nano / 10**9}}
+            case CostShape.TICKS:
+                return {"cost_in_usd_ticks": nano * 10}
+        return {}
 
     def _timings(self, answer: Answer) -> dict[str, Any]:
         if not self.flavour.has_timings:

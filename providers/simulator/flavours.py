@@ -18,6 +18,15 @@ class UsageStyle(StrEnum):
     X_GROQ = "x_groq"
 
 
+class CostShape(StrEnum):
+    """How the usage names what the call cost: not at all, in dollars, in dollars by part, or in ticks of 1e-10 dollars."""
+
+    NONE = "none"
+    DOLLARS = "dollars"
+    PARTS = "parts"
+    TICKS = "ticks"
+
+
 class ErrorShape(StrEnum):
     OPENAI = "openai"
     MISTRAL = "mistral"
@@ -53,6 +62,7 @@ class Flavour:
     splits_cache: bool = False
     has_timings: bool = False
     errors: ErrorShape = ErrorShape.OPENAI
+    cost: CostShape = CostShape.NONE
     answer_extras: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     chunk_extras: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
 
@@ -97,20 +107,34 @@ _ROWS = (
     Flavour("deepseek", usage=UsageStyle.FINISH, reasoning_key="reasoning_content", splits_cache=True),
     Flavour("groq", refused=frozenset({"logprobs", "top_logprobs", "logit_bias"}), usage=UsageStyle.X_GROQ, reasoning_key="reasoning"),
     Flavour(
-        "xai", usage=UsageStyle.EVERY, reasoning_key="reasoning_content", reasoning_apart=True, whole_calls=True, errors=ErrorShape.FLAT
+        "xai",
+        usage=UsageStyle.EVERY,
+        reasoning_key="reasoning_content",
+        reasoning_apart=True,
+        whole_calls=True,
+        errors=ErrorShape.FLAT,
+        cost=CostShape.TICKS,
     ),
     Flavour(
         "openrouter",
         comment=b": OPENROUTER PROCESSING\n\n",
         reasoning_key="reasoning",
         errors=ErrorShape.NUMBERED,
+        cost=CostShape.DOLLARS,
         answer_extras={"provider": "Simulator"},
         chunk_extras={"provider": "Simulator"},
     ),
     Flavour("vllm", refuses_null=True, reasoning_key="reasoning", errors=ErrorShape.NUMBERED, answer_extras={"kv_transfer_params": None}),
     Flavour("llamacpp", reasoning_key="reasoning_content", has_timings=True, errors=ErrorShape.LLAMACPP),
     Flavour("huggingface", gap=b"", has_done=False, errors=ErrorShape.TEXT),
-    Flavour("perplexity", newline=b"\r\n", has_done=False, usage=UsageStyle.EVERY, answer_extras={"citations": []}),
+    Flavour(
+        "perplexity",
+        newline=b"\r\n",
+        has_done=False,
+        usage=UsageStyle.EVERY,
+        cost=CostShape.PARTS,
+        answer_extras={"citations": []},
+    ),
     Flavour("transformers", has_done=False, usage=UsageStyle.FINISH),
     Flavour("ollama", reasoning_key="reasoning"),
 )

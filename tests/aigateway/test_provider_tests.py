@@ -11,7 +11,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from aigateway import metered_calls, provider_tests
-from providers import actions
+from providers import actions, price_actions
 from providers.audit import SYSTEM
 from providers.models import Deployment, Price, Provider
 from providers.simulator.running import RunningSimulator, running_simulator
@@ -109,7 +109,7 @@ def test_a_model_that_does_not_stream_skips_that_step(simulator, superuser):
     provider = provider_at(simulator.base_url)
     model = Deployment(provider=provider, name="sim-small", upstream_model="sim-small", capabilities=["chat"])
     actions.save_deployment(model, SYSTEM)
-    actions.set_price(Price(deployment=model, input_nano_per_mtok=1, output_nano_per_mtok=1, source="test"), SYSTEM)
+    price_actions.set_price(Price(deployment=model, input_nano_per_mtok=1, output_nano_per_mtok=1, source="test"), SYSTEM)
     assert results(provider_tests.test_provider(provider.pk, superuser))["stream"] == "skipped"
 
 

@@ -12,9 +12,9 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aigateway.settings")
     django.setup()
 
-    from providers.actions import set_price
     from providers.audit import SYSTEM
     from providers.models import Deployment, Price
+    from providers.price_actions import set_price
     from usage.actions import Limits, set_budget
     from usage.models import ApiKey, Budget, Period
 

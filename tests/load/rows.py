@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from providers import actions
+from providers import actions, price_actions
 from providers.audit import SYSTEM
 from providers.models import Deployment, Price, Provider
 from providers.simulator.catalogue import MODELS_BY_NAME
@@ -16,7 +16,7 @@ def add_model(provider: Provider, name: str, input_nano_per_mtok: int, output_na
     price = Price(
         deployment=deployment, input_nano_per_mtok=input_nano_per_mtok, output_nano_per_mtok=output_nano_per_mtok, source="the simulator"
     )
-    actions.set_price(price, SYSTEM)
+    price_actions.set_price(price, SYSTEM)
 
 
 def speak_anthropic(simulator_url: str) -> None:

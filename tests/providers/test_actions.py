@@ -1,20 +1,18 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 
 import pytest
 import trustme
 from auditlog.models import LogEntry
 from django.core.exceptions import ValidationError
-from django.utils import timezone
 
-from providers import actions, prices
+from providers import actions, price_actions, prices
 from providers.audit import SYSTEM, Actor
 from providers.catalog import KINDS
 from providers.models import ConfigChange, ConfigVersion, Credential, Deployment, Price, Provider, Route, RouteTarget, RoutingConfiguration
 from providers.registry import current_prices, open_credential
-from providers.upstream.types import Capability, ListedPrice, ModelListing, Secret
+from providers.upstream.types import Capability, ModelListing, Secret
 from tests.providers.conftest import CANARY, make_provider, staff_with
 
 pytestmark = pytest.mark.django_db
@@ -225,20 +223,12 @@ def test_an_import_keeps_what_an_admin_set():
     model = Deployment.objects.get(name="gpt-4o")
     model.name, model.enabled, model.max_output_tokens = "our-favourite", False, 100
     actions.save_deployment(model, SYSTEM)
-    actions.set_price(Price(deployment=model, input_nano_per_mtok=7, output_nano_per_mtok=8, source="contract"), SYSTEM)
+    price_actions.set_price(Price(deployment=model, input_nano_per_mtok=7, output_nano_per_mtok=8, source="contract"), SYSTEM)
     report = actions.import_models(provider.pk, LISTINGS, SYSTEM)
     model.refresh_from_db()
     assert (model.name, model.enabled, model.max_output_tokens) == ("our-favourite", False, 100)
     assert (report.created, report.priced) == (0, 0)
     assert current_prices(Deployment.objects.all())[model.pk].source == "contract"
-
-
-def test_an_imported_price_that_moved_is_added_as_a_new_row():
-    provider = openai()
-    actions.import_models(provider.pk, LISTINGS[:1], SYSTEM)
-    Price.objects.update(input_nano_per_mtok=1, valid_from=timezone.now() - timedelta(days=1))
-    assert actions.import_models(provider.pk, LISTINGS[:1], SYSTEM).priced == 1
-    assert sorted(Price.objects.values_list("input_nano_per_mtok", flat=True)) == [1, 2_500_000_000]
 
 
 def test_R208_models_on_own_hardware_cost_an_explicit_zero():
@@ -276,42 +266,6 @@ def test_a_listing_that_does_not_speak_about_chat_leaves_the_name_to_tell():
     assert (report.created, report.skipped) == (1, 1)
 
 
-LISTED = ListedPrice(0, 5_000_000_000, cache_read_nano_per_mtok=1, request_nano=7, is_tiered=True)
-
-
-def test_R205_a_price_in_the_providers_own_list_wins_over_the_package_and_an_admins_over_both():
-    provider = make_provider("", kind="openrouter", label="")
-    listings = [ModelListing("openai/gpt-4o", price=LISTED)]
-    actions.import_models(provider.pk, [ModelListing("openai/gpt-4o")], SYSTEM)
-    Price.objects.update(valid_from=timezone.now() - timedelta(days=1))
-    assert actions.import_models(provider.pk, listings, SYSTEM).priced == 1
-    assert actions.import_models(provider.pk, listings, SYSTEM).priced == 0
-    (model,) = Deployment.objects.all()
-    price = current_prices(Deployment.objects.all())[model.pk]
-    assert (price.input_nano_per_mtok, price.output_nano_per_mtok, price.cache_read_nano_per_mtok, price.request_nano) == (
-        0,
-        5_000_000_000,
-        1,
-        7,
-    )
-    assert price.source == f"{prices.LISTED_SOURCE}, lowest tier"
-    actions.set_price(Price(deployment=model, input_nano_per_mtok=7, output_nano_per_mtok=8, source="contract"), SYSTEM)
-    assert actions.import_models(provider.pk, listings, SYSTEM).priced == 0
-
-
-def test_a_list_of_a_host_nobody_knows_sets_no_prices():
-    provider = make_provider("https://stranger.example/v1")
-    assert actions.import_models(provider.pk, [ModelListing("m", price=LISTED)], SYSTEM).unpriced == ("m",)
-
-
-def test_M07_a_price_with_parts_no_usage_tells_is_unknown():
-    kind = KINDS["perplexity"]
-    assert prices.figures_for(kind, kind.base_url, "sonar-deep-research", timezone.now()) is None
-    sonar = prices.figures_for(kind, kind.base_url, "sonar", timezone.now())
-    assert sonar is not None
-    assert sonar.request_nano == 12_000_000, "the fee of the largest search, so that no call is understated"
-
-
 def test_two_listed_models_with_one_public_name_are_both_kept():
     provider = make_provider()
     actions.import_models(provider.pk, [ModelListing("accounts/a/models/x"), ModelListing("accounts/b/models/x")], SYSTEM)
@@ -324,23 +278,7 @@ def test_the_simulators_models_are_priced_on_any_compatible_host():
     assert Price.objects.get().source == prices.SIMULATOR_SOURCE
 
 
-# --------------------------------------------------------------------------- prices, models, routes
-
-
-def test_M13_a_stored_price_is_never_changed():
-    provider = openai()
-    actions.import_models(provider.pk, LISTINGS[:1], SYSTEM)
-    price = Price.objects.get()
-    price.input_nano_per_mtok = 1
-    with pytest.raises(ValidationError, match="never changed"):
-        actions.set_price(price, SYSTEM)
-
-
-def test_a_price_may_not_pretend_to_be_imported():
-    provider = openai()
-    actions.import_models(provider.pk, LISTINGS, SYSTEM)
-    price = Price(deployment=Deployment.objects.first(), input_nano_per_mtok=0, output_nano_per_mtok=0, source=prices.LOCAL_SOURCE)
-    assert refused_field(lambda: actions.set_price(price, SYSTEM)) == "source"
+# --------------------------------------------------------------------------- models, routes
 
 
 def test_the_name_auto_is_reserved_for_models_and_routes():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from providers import actions
+from providers import actions, price_actions
 from providers.audit import SYSTEM
 from providers.models import Deployment, Price, Route, RoutingConfiguration
 from providers.registry import build_snapshot
@@ -62,7 +62,7 @@ def test_a_wrong_price_is_refused_at_its_field(superuser, model, field, value):
 
 
 def test_M13_an_existing_price_cannot_be_changed_by_a_forged_form(superuser, model):
-    price = actions.set_price(Price(deployment=model, input_nano_per_mtok=5, output_nano_per_mtok=5, source="page"), SYSTEM)
+    price = price_actions.set_price(Price(deployment=model, input_nano_per_mtok=5, output_nano_per_mtok=5, source="page"), SYSTEM)
     client = browser(superuser)
     forged = {**price_row(input_nano_per_mtok="0.000000001"), "prices-INITIAL_FORMS": "1", "prices-0-id": str(price.pk)}
     client.post(model_page(model), model_form(client, model, **forged))

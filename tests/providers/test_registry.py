@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from providers import actions, registry, secrets
+from providers import actions, price_actions, registry, secrets
 from providers.audit import SYSTEM
 from providers.models import ConfigChange, ConfigVersion, Deployment, Price, Provider, Route, RouteTarget, RoutingConfiguration
 from providers.registry import EVERYTHING, SnapshotHolder, build_snapshot, changes_since
@@ -21,7 +21,7 @@ def with_model(provider: Provider, name: str = "m", *, price: int | None = 5, **
         Deployment(provider=provider, name=name, upstream_model=f"up-{name}", capabilities=["chat", "stream"], **fields), SYSTEM
     )
     if price is not None:
-        actions.set_price(Price(deployment=model, input_nano_per_mtok=price, output_nano_per_mtok=price, source="test"), SYSTEM)
+        price_actions.set_price(Price(deployment=model, input_nano_per_mtok=price, output_nano_per_mtok=price, source="test"), SYSTEM)
     return model
 
 
@@ -163,7 +163,7 @@ def test_a_holder_rebuilds_only_when_the_version_moves(monkeypatch):
 def test_a_price_that_begins_later_is_taken_when_it_is_due(monkeypatch):
     model = with_model(make_provider(), price=1)
     begins = timezone.now() + timedelta(hours=1)
-    actions.set_price(Price(deployment=model, input_nano_per_mtok=2, output_nano_per_mtok=2, source="x", valid_from=begins), SYSTEM)
+    price_actions.set_price(Price(deployment=model, input_nano_per_mtok=2, output_nano_per_mtok=2, source="x", valid_from=begins), SYSTEM)
     holder = SnapshotHolder()
     assert holder.refresh().targets[model.pk].price.input_nano_per_mtok == 1
     assert holder.due_at == begins

@@ -7,7 +7,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from providers import actions, health
+from providers import actions, health, price_actions
 from providers.audit import SYSTEM
 from providers.health import ProbeOutcome
 from providers.models import Credential, Deployment, HealthCheck, HealthCheckJob, Price, Provider
@@ -31,7 +31,7 @@ def no_throttle_left_over() -> None:
 def with_model(provider: Provider, name: str = "m", *, price: int | None = 2_500_000_000, **fields) -> Deployment:
     model = actions.save_deployment(Deployment(provider=provider, name=name, upstream_model=name, capabilities=["chat"], **fields), SYSTEM)
     if price is not None:
-        actions.set_price(Price(deployment=model, input_nano_per_mtok=price, output_nano_per_mtok=1, source="page"), SYSTEM)
+        price_actions.set_price(Price(deployment=model, input_nano_per_mtok=price, output_nano_per_mtok=1, source="page"), SYSTEM)
     return model
 
 
@@ -92,7 +92,7 @@ def test_who_has_the_list_already_gets_an_empty_304_until_it_changes():
     first = client.get(f"{BASE}/models")
     assert first["Cache-Control"] == "public, max-age=30"
     assert client.get(f"{BASE}/models", HTTP_IF_NONE_MATCH=first["ETag"]).status_code == 304
-    actions.set_price(Price(deployment=model, input_nano_per_mtok=1, output_nano_per_mtok=1, source="page"), SYSTEM)
+    price_actions.set_price(Price(deployment=model, input_nano_per_mtok=1, output_nano_per_mtok=1, source="page"), SYSTEM)
     assert client.get(f"{BASE}/models", HTTP_IF_NONE_MATCH=first["ETag"]).status_code == 200
 
 

@@ -118,7 +118,7 @@ def test_records_can_be_read_and_not_touched(browser: Client) -> None:
     order = reserve_order(5, dispatched_at=NOON)
     reserve_now(order)
     settle_now(settlement(order, 3))
-    roll_up(NOON.date())
+    roll_up(NOON)
     for model, pk in (("attempt", Attempt.objects.get().pk), ("ledgerentry", LedgerEntry.objects.get().pk), ("usagetotal", None)):
         page = browser.get(reverse(f"admin:usage_{model}_changelist"))
         assert page.status_code == 200

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.upstream.types import PriceCard, TokenUsage
+from providers.upstream.types import ContextTier, PriceCard, Rates, TokenUsage
 from usage.money import MAX_NANO, UsageUnknown, card_from_json, card_json, cost_of, estimate, worst_case
 
 PLAIN = PriceCard(id=1, input_nano_per_mtok=2_500_000_000, output_nano_per_mtok=10_000_000_000)
@@ -116,6 +116,13 @@ def test_estimate_errs_upwards_and_never_above_the_hold() -> None:
 
 tokens = st.none() | st.integers(0, 10**7)
 prices = st.none() | st.integers(0, 10**12)
+rates = {
+    "input_nano_per_mtok": st.integers(0, 10**12),
+    "output_nano_per_mtok": st.integers(0, 10**12),
+    **dict.fromkeys(("cache_read_nano_per_mtok", "cache_write_nano_per_mtok", "cache_write_1h_nano_per_mtok"), prices),
+    **dict.fromkeys(("reasoning_nano_per_mtok", "audio_input_nano_per_mtok", "audio_output_nano_per_mtok"), prices),
+    "image_input_nano_per_mtok": prices,
+}
 usages = st.builds(
     TokenUsage,
     input_tokens=st.integers(0, 10**7),
@@ -126,39 +133,73 @@ usages = st.builds(
     reasoning_tokens=tokens,
     audio_input_tokens=tokens,
     audio_output_tokens=tokens,
+    image_input_tokens=tokens,
+)
+tiers = st.lists(st.builds(ContextTier, above_input_tokens=st.integers(1, 10**8), **rates), max_size=3).map(
+    lambda found: tuple(sorted({tier.above_input_tokens: tier for tier in found}.values(), key=lambda tier: tier.above_input_tokens))
 )
 cards = st.builds(
-    PriceCard,
-    id=st.just(1),
-    input_nano_per_mtok=st.integers(0, 10**12),
-    output_nano_per_mtok=st.integers(0, 10**12),
-    cache_read_nano_per_mtok=prices,
-    cache_write_nano_per_mtok=prices,
-    cache_write_1h_nano_per_mtok=prices,
-    reasoning_nano_per_mtok=prices,
-    audio_input_nano_per_mtok=prices,
-    audio_output_nano_per_mtok=prices,
-    request_nano=st.integers(0, 10**9),
+    PriceCard, id=st.just(1), request_nano=st.integers(0, 10**9), context_tiers=tiers, discount_ppm=st.integers(0, 10**6), **rates
 )
 
 
 @given(usages, cards)
-def test_cost_equals_exact_decimal_arithmetic(usage: TokenUsage, card: PriceCard) -> None:
-    inputs = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input")
+def test_cost_equals_exact_arithmetic(usage: TokenUsage, card: PriceCard) -> None:
+    inputs = ("input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input")
     outputs = ("output", "reasoning", "audio_output")
-    total = Decimal(0)
-    for names, fallback in ((inputs, card.input_nano_per_mtok), (outputs, card.output_nano_per_mtok)):
+    entered = sum(getattr(usage, f"{name}_tokens") or 0 for name in inputs)
+    used: Rates = card
+    for tier in card.context_tiers:
+        used = tier if entered > tier.above_input_tokens else used
+    total = Fraction(card.request_nano)
+    for names, fallback in ((inputs, used.input_nano_per_mtok), (outputs, used.output_nano_per_mtok)):
         for name in names:
-            price = getattr(card, f"{name}_nano_per_mtok")
-            total += Decimal(getattr(usage, f"{name}_tokens") or 0) * (fallback if price is None else price)
-    expected = (total / 1_000_000).quantize(Decimal(1), ROUND_HALF_EVEN) + card.request_nano
-    assert cost_of(usage, card) == expected
+            price = getattr(used, f"{name}_nano_per_mtok")
+            total += Fraction((getattr(usage, f"{name}_tokens") or 0) * (fallback if price is None else price), 10**6)
+    assert cost_of(usage, card) == round(total * (10**6 - card.discount_ppm) / 10**6)
 
 
 @given(usages, cards)
 def test_B15_no_call_within_its_bounds_costs_more_than_its_worst_case(usage: TokenUsage, card: PriceCard) -> None:
     bound = worst_case(usage.total_input_tokens or 0, usage.total_output_tokens or 0, 1, card)
     assert cost_of(usage, card) <= bound
+
+
+LONG = ContextTier(above_input_tokens=1000, input_nano_per_mtok=5_000_000_000, output_nano_per_mtok=20_000_000_000)
+TIERED = replace(PLAIN, context_tiers=(LONG, replace(LONG, above_input_tokens=5000, input_nano_per_mtok=7_000_000_000)))
+
+
+@pytest.mark.parametrize(
+    ("usage", "nano"),
+    [
+        # a tier begins above its bound and holds for the whole call: 1,000 x $2.50 + $10; 1,001 x $5 + $20; 5,001 x $7 + $20
+        (TokenUsage(input_tokens=1000, output_tokens=1), 2_500_000 + 10_000),
+        (TokenUsage(input_tokens=1001, output_tokens=1), 5_005_000 + 20_000),
+        (TokenUsage(input_tokens=5000, output_tokens=1), 25_000_000 + 20_000),
+        (TokenUsage(input_tokens=5001, output_tokens=1), 35_007_000 + 20_000),
+        # every input bucket counts towards it
+        (TokenUsage(input_tokens=1, cache_read_tokens=600, image_input_tokens=400, output_tokens=0), 5_005_000),
+        (TokenUsage(input_tokens=1, cache_read_tokens=600, image_input_tokens=399, output_tokens=10**6), 2_500_000 + 10**10),
+    ],
+)
+def test_R505_the_highest_tier_the_input_exceeds_prices_the_whole_call(usage: TokenUsage, nano: int) -> None:
+    assert cost_of(usage, TIERED) == nano
+
+
+def test_worst_case_counts_only_the_tiers_the_body_can_reach() -> None:
+    assert worst_case(1000, 1, 1, TIERED) == 2_500_000 + 10_000
+    assert worst_case(1001, 1, 1, TIERED) == 5_005_000 + 20_000
+
+
+@pytest.mark.parametrize(("ppm", "nano"), [(0, 7_500_000), (50_000, 7_125_000), (333_333, 5_000_002), (1_000_000, 0)])
+def test_a_discount_is_taken_off_before_the_one_rounding(ppm: int, nano: int) -> None:
+    # $0.0075 less 33.3333 % is 5,000,002.5 nano-dollars: to the even one
+    assert cost_of(TokenUsage(input_tokens=1000, output_tokens=500), replace(PLAIN, discount_ppm=ppm)) == nano
+
+
+def test_a_ceiling_is_booked_whatever_was_used() -> None:
+    ceiling = PriceCard(id=0, input_nano_per_mtok=0, output_nano_per_mtok=0, request_nano=50_000_000, is_ceiling=True)
+    assert worst_case(10**7, 10**5, 3, ceiling) == 50_000_000
 
 
 @given(cards)

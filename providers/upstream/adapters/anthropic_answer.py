@@ -13,6 +13,7 @@ from providers.upstream.adapters.json_values import (
     snippet,
     text_at,
 )
+from providers.upstream.adapters.reported_cost import with_reported_cost
 from providers.upstream.errors import InvalidBody
 from providers.upstream.types import (
     ChatChoice,
@@ -64,7 +65,7 @@ def parse_answer(response: HttpResponse) -> ChatResponse:
         id=text_at(body, "id"),
         model=text_at(body, "model"),
         choices=(choice,),
-        usage=parse_usage(object_at(body, "usage")),
+        usage=with_reported_cost(parse_usage(object_at(body, "usage")), response.body),
         wire=Wire.ANTHROPIC_MESSAGES,
         body=response.body,
     )

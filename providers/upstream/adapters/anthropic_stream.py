@@ -17,6 +17,7 @@ from providers.upstream.adapters.json_values import (
     snippet,
     text_at,
 )
+from providers.upstream.adapters.reported_cost import with_reported_cost
 from providers.upstream.errors import InvalidBody
 from providers.upstream.sse import SseEvent
 from providers.upstream.types import (
@@ -80,7 +81,7 @@ class AnthropicStreamParser(StreamParser):
             case "content_block_delta":
                 return self._block_delta(count_at(body, "index") or 0, object_at(body, "delta"))
             case "message_delta":
-                return self._message_delta(body)
+                return self._message_delta(body, event.data)
             case "message_stop":
                 self.is_complete = True
                 return ChatDelta(is_end=True)
@@ -116,8 +117,8 @@ class AnthropicStreamParser(StreamParser):
                 return ChatDelta(tool_calls=(ToolCallDelta(self._tool_by_block[block], arguments=text_at(delta, "partial_json")),))
         return _NOTHING
 
-    def _message_delta(self, body: JsonObject) -> ChatDelta:
-        usage = parse_usage(object_at(body, "usage"))
+    def _message_delta(self, body: JsonObject, raw: bytes) -> ChatDelta:
+        usage = with_reported_cost(parse_usage(object_at(body, "usage")), raw)
         self.usage = self._overwritten(usage)
         self.usage_is_final = usage.output_tokens is not None and self.usage.is_complete
         return ChatDelta(finish_reason=finish_reason(object_at(body, "delta").get("stop_reason")), usage=self.usage)

@@ -9,6 +9,7 @@ from typing import Any
 
 from providers.upstream.adapters.error_rules import error_in_success
 from providers.upstream.adapters.json_values import count_at, decode_object, list_at, object_at, text_at
+from providers.upstream.adapters.reported_cost import with_reported_cost
 from providers.upstream.adapters.translation import refuse_untranslatable
 from providers.upstream.adapters.vectors import vectors_of
 from providers.upstream.errors import InvalidBody
@@ -43,11 +44,12 @@ def parse_embeddings_answer(request: EmbeddingsRequest, response: HttpResponse) 
     error = error_in_success(body)
     if error is not None:
         raise error
+    usage = TokenUsage(input_tokens=count_at(object_at(body, "usage"), "prompt_tokens", "total_tokens"), output_tokens=0)
     rows = sorted(list_at(body, "data"), key=lambda row: count_at(row, "index") or 0)
     return EmbeddingsResponse(
         model=text_at(body, "model"),
         vectors=vectors_of([_numbers(row.get("embedding") if isinstance(row, dict) else None) for row in rows], len(request.inputs)),
-        usage=TokenUsage(input_tokens=count_at(object_at(body, "usage"), "prompt_tokens", "total_tokens"), output_tokens=0),
+        usage=with_reported_cost(usage, response.body),
         wire=Wire.OPENAI_EMBEDDINGS,
         body=response.body,
         id=text_at(body, "id"),

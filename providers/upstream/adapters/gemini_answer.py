@@ -142,18 +142,17 @@ def parse_usage(usage: JsonObject) -> TokenUsage:
     if output is None and (prompt is not None or count_at(usage, "totalTokenCount") is not None):
         output = 0
     cached = count_at(usage, "cachedContentTokenCount")
-    audio_in = _audio(usage, "promptTokensDetails")
-    audio_out = _audio(usage, "candidatesTokensDetails")
-    if audio_in is not None:
-        audio_in = max(0, audio_in - (_audio(usage, "cacheTokensDetails") or 0))
+    audio_in, image_in = _uncached(usage, "AUDIO"), _uncached(usage, "IMAGE")
+    audio_out = _tokens_of(usage, "candidatesTokensDetails", "AUDIO")
     tool_prompt = count_at(usage, "toolUsePromptTokenCount") or 0
     return TokenUsage(
-        input_tokens=None if prompt is None else _without(prompt, cached, audio_in) + tool_prompt,
+        input_tokens=None if prompt is None else _without(prompt, cached, audio_in, image_in) + tool_prompt,
         cache_read_tokens=None if cached is None or prompt is None else min(cached, prompt),
         output_tokens=None if output is None else _without(output, audio_out),
         reasoning_tokens=count_at(usage, "thoughtsTokenCount"),
         audio_input_tokens=audio_in,
         audio_output_tokens=audio_out,
+        image_input_tokens=image_in,
     )
 
 
@@ -161,6 +160,12 @@ def _without(total: int, *parts: int | None) -> int:
     return max(0, total - sum(part or 0 for part in parts))
 
 
-def _audio(usage: JsonObject, details: str) -> int | None:
+def _uncached(usage: JsonObject, modality: str) -> int | None:
+    """The prompt's tokens of a modality; those the cache held are counted, and billed, as cached."""
+    tokens = _tokens_of(usage, "promptTokensDetails", modality)
+    return None if tokens is None else max(0, tokens - (_tokens_of(usage, "cacheTokensDetails", modality) or 0))
+
+
+def _tokens_of(usage: JsonObject, details: str, modality: str) -> int | None:
     rows: Sequence[Any] = list_at(usage, details)
-    return next((count_at(row, "tokenCount") for row in rows if text_at(row, "modality") == "AUDIO"), None)
+    return next((count_at(row, "tokenCount") for row in rows if text_at(row, "modality") == modality), None)

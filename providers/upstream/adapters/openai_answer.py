@@ -15,6 +15,7 @@ from providers.upstream.adapters.json_values import (
 )
 from providers.upstream.adapters.openai_message import arguments_text, finish_reason, logprobs_of, reasoning_of, text_and_thinking
 from providers.upstream.adapters.openai_usage import parse_usage
+from providers.upstream.adapters.reported_cost import with_reported_cost
 from providers.upstream.errors import InvalidBody
 from providers.upstream.types import (
     ChatChoice,
@@ -40,7 +41,7 @@ def parse_answer(response: HttpResponse) -> ChatResponse:
         id=text_at(body, "id"),
         model=text_at(body, "model"),
         choices=tuple(_choice(position, choice) for position, choice in enumerate(choices)),
-        usage=parse_usage(body) or TokenUsage(),
+        usage=with_reported_cost(parse_usage(body) or TokenUsage(), response.body),
         wire=Wire.OPENAI_CHAT,
         body=response.body,
         created_s=count_at(body, "created"),

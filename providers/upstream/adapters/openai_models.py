@@ -9,7 +9,7 @@ from typing import Any
 from providers.upstream.adapters.error_rules import error_in_success
 from providers.upstream.adapters.json_values import count_at, decode_or_none, list_at, object_at, snippet, text_at
 from providers.upstream.errors import InvalidBody
-from providers.upstream.types import Capability, HttpResponse, JsonObject, ListedPrice, ModelListing
+from providers.upstream.types import Capability, ContextTier, HttpResponse, JsonObject, ListedPrice, ModelListing
 
 _CHAT = frozenset({Capability.CHAT, Capability.STREAM})
 
@@ -112,24 +112,38 @@ def _price(row: JsonObject, live: list[Any]) -> ListedPrice | None:
 
 def _price_per_token(pricing: JsonObject) -> ListedPrice | None:
     """OpenRouter and Groq: decimal text, dollars per token. Zero is a price; a negative one stands for "varies"."""
-    known = {name: _nano(pricing.get(name), _PER_TOKEN) for name in _TOKEN_PRICES}
-    prompt, completion = known["prompt"], known["completion"]
+    rates = _rates_per_token(pricing)
     request = _nano(pricing.get("request", "0"), _PER_CALL)
-    if prompt is None or completion is None or request is None:
+    tiers = [_tier(pricing, override) for override in list_at(pricing, "overrides")]
+    known = sorted((tier for tier in tiers if tier is not None), key=lambda tier: tier.above_input_tokens)
+    if rates is None or request is None or len(known) < len(tiers):
         return None
-    return ListedPrice(
-        input_nano_per_mtok=prompt,
-        output_nano_per_mtok=completion,
-        cache_read_nano_per_mtok=known["input_cache_read"],
-        cache_write_nano_per_mtok=known["input_cache_write"],
-        cache_write_1h_nano_per_mtok=known["input_cache_write_1h"],
-        reasoning_nano_per_mtok=known["internal_reasoning"] or None,
-        request_nano=request,
-        is_tiered=bool(list_at(pricing, "overrides")),
-    )
+    return ListedPrice(**rates, request_nano=request, context_tiers=tuple(known))
 
 
-_TOKEN_PRICES = ("prompt", "completion", "input_cache_read", "input_cache_write", "input_cache_write_1h", "internal_reasoning")
+_TOKEN_PRICES = {
+    "prompt": "input_nano_per_mtok",
+    "completion": "output_nano_per_mtok",
+    "input_cache_read": "cache_read_nano_per_mtok",
+    "input_cache_write": "cache_write_nano_per_mtok",
+    "input_cache_write_1h": "cache_write_1h_nano_per_mtok",
+    "internal_reasoning": "reasoning_nano_per_mtok",
+}
+
+
+def _rates_per_token(pricing: JsonObject) -> dict[str, int] | None:
+    rates = {rate: _nano(pricing.get(name), _PER_TOKEN) for name, rate in _TOKEN_PRICES.items()}
+    rates["reasoning_nano_per_mtok"] = rates["reasoning_nano_per_mtok"] or None
+    if rates["input_nano_per_mtok"] is None or rates["output_nano_per_mtok"] is None:
+        return None
+    return {name: nano for name, nano in rates.items() if nano is not None}
+
+
+def _tier(pricing: JsonObject, override: Any) -> ContextTier | None:
+    """OpenRouter: the override holds from ``min_prompt_tokens`` on, that count included; what it leaves out stays as it is."""
+    least = count_at(override, "min_prompt_tokens")
+    rates = _rates_per_token({**pricing, **override}) if isinstance(override, dict) else None
+    return ContextTier(**rates, above_input_tokens=least - 1) if least and least > 1 and rates else None
 
 
 def _price_per_mtok(pricing: JsonObject) -> ListedPrice | None:

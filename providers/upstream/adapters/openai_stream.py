@@ -18,6 +18,7 @@ from providers.upstream.adapters.json_values import (
 )
 from providers.upstream.adapters.openai_message import arguments_text, finish_reason, logprobs_of, reasoning_of, text_and_thinking
 from providers.upstream.adapters.openai_usage import parse_usage
+from providers.upstream.adapters.reported_cost import with_reported_cost
 from providers.upstream.errors import InvalidBody
 from providers.upstream.sse import SseEvent
 from providers.upstream.types import (
@@ -122,7 +123,7 @@ class OpenAIStreamParser(StreamParser):
             raise InvalidBody(f"a stream event that is no JSON object: {snippet(event.data)}")
         choices = list_at(chunk, "choices")
         self._note_finish(choices)
-        usage = self._note_usage(chunk)
+        usage = self._note_usage(chunk, event.data)
         error = error_in_success({"error": chunk, **chunk} if event.event == "error" else chunk)
         if error is not None:
             raise error
@@ -140,9 +141,10 @@ class OpenAIStreamParser(StreamParser):
                 self._finished.add(index)
         self.is_complete = bool(self._finished) and self._finished >= self._seen
 
-    def _note_usage(self, chunk: JsonObject) -> TokenUsage | None:
+    def _note_usage(self, chunk: JsonObject, raw: bytes) -> TokenUsage | None:
         usage = parse_usage(chunk)
         if usage is not None:
+            usage = with_reported_cost(usage, raw)
             self.usage = self.usage.merged_with(usage)
             self.usage_is_final = self.is_complete and self.usage.is_complete
         return usage

@@ -24,8 +24,10 @@ def parse_usage(body: JsonObject) -> TokenUsage | None:
     prompt_details = object_at(usage, "prompt_tokens_details")
     completion_details = object_at(usage, "completion_tokens_details")
     cached = _first_count(count_at(prompt_details, "cached_tokens"), count_at(usage, "prompt_cache_hit_tokens", "num_cached_tokens"))
+    if cached is None:
+        cached = count_at(object_at(body, "timings"), "cache_n")  # llama.cpp before it had prompt_tokens_details
     written = count_at(prompt_details, "cache_write_tokens")
-    audio_in = count_at(prompt_details, "audio_tokens")
+    audio_in, image_in = count_at(prompt_details, "audio_tokens"), count_at(prompt_details, "image_tokens")
     reasoning = _first_count(count_at(completion_details, "reasoning_tokens"), count_at(usage, "reasoning_tokens"))
     audio_out = count_at(completion_details, "audio_tokens")
     outside = _outside_total(count_at(usage, "total_tokens"), prompt, completion)
@@ -35,9 +37,10 @@ def parse_usage(body: JsonObject) -> TokenUsage | None:
     elif outside > 0 and completion is not None:
         completion += outside  # xAI: reasoning comes on top; Google's OpenAI door shows its thinking nowhere but in the total
         reasoning = reasoning or outside
-    elif reasoning and completion is not None and reasoning > completion:
-        completion += reasoning  # Perplexity's deep research: on top, and outside of the total as well
-    uncached, (cached, written, audio_in) = _split(prompt, cached, written, audio_in)
+    elif reasoning and completion is not None and (reasoning > completion or "market_cost" in usage):
+        # Perplexity's deep research and Vercel's gateway, whose own cost shows it: on top, and outside of the total as well.
+        completion += reasoning
+    uncached, (cached, written, audio_in, image_in) = _split(prompt, cached, written, audio_in, image_in)
     visible, (reasoning, audio_out) = _split(completion, reasoning, audio_out)
     return TokenUsage(
         input_tokens=uncached,
@@ -47,6 +50,7 @@ def parse_usage(body: JsonObject) -> TokenUsage | None:
         reasoning_tokens=reasoning,
         audio_input_tokens=audio_in,
         audio_output_tokens=audio_out,
+        image_input_tokens=image_in,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from providers.upstream.adapters.error_rules import error_in_success
 from providers.upstream.adapters.json_values import count_at, decode_object, encode_text, list_at, object_at, snippet, text_at
+from providers.upstream.adapters.reported_cost import with_reported_cost
 from providers.upstream.errors import InvalidBody, ServerFailed, UpstreamError
 from providers.upstream.types import (
     ChatChoice,
@@ -49,7 +50,7 @@ def parse_answer(response: HttpResponse) -> ChatResponse:
         id=text_at(body, "id"),
         model=text_at(body, "model"),
         choices=(choice,),
-        usage=parse_usage(body) or TokenUsage(),
+        usage=with_reported_cost(parse_usage(body) or TokenUsage(), response.body),
         wire=Wire.OPENAI_RESPONSES,
         body=response.body,
         created_s=count_at(body, "created_at"),
@@ -81,6 +82,7 @@ def parse_usage(body: JsonObject) -> TokenUsage | None:
     uncached, cached = _taken(inputs, count_at(details, "cached_tokens"))
     uncached, written = _taken(uncached, count_at(details, "cache_write_tokens", "cache_creation_tokens"))
     uncached, audio_in = _taken(uncached, count_at(details, "audio_tokens"))
+    uncached, image_in = _taken(uncached, count_at(details, "image_tokens"))
     visible, reasoning = _taken(outputs, count_at(out_details, "reasoning_tokens"))
     visible, audio_out = _taken(visible, count_at(out_details, "audio_tokens"))
     return TokenUsage(
@@ -91,6 +93,7 @@ def parse_usage(body: JsonObject) -> TokenUsage | None:
         reasoning_tokens=reasoning,
         audio_input_tokens=audio_in,
         audio_output_tokens=audio_out,
+        image_input_tokens=image_in,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from providers.upstream.adapters.base import StreamParser
 from providers.upstream.adapters.error_rules import error_in_success
 from providers.upstream.adapters.json_values import count_at, decode_or_none, list_at, object_at, snippet, text_at
+from providers.upstream.adapters.reported_cost import with_reported_cost
 from providers.upstream.adapters.responses_answer import failure_of, finish_reason, logprobs_of, parse_usage
 from providers.upstream.errors import InvalidBody, ServerFailed
 from providers.upstream.sse import SseEvent
@@ -43,27 +44,28 @@ class ResponsesStreamParser(StreamParser):
             raise error_in_success({"error": body, **body}) or ServerFailed("an error event without a reason")
         response = object_at(body, "response")
         if kind == "response.failed":
-            self._note_usage(response)
+            self._note_usage(response, event.data)
             raise failure_of(response) or ServerFailed("the response failed without a reason")
         if kind in _LAST:
-            return self._last(response)
+            return self._last(response, event.data)
         if response:
             self.upstream_id = self.upstream_id or text_at(response, "id")
             return ChatDelta(id=text_at(response, "id") or None, model=text_at(response, "model") or None)
         return self._content(kind, body)
 
-    def _last(self, response: JsonObject) -> ChatDelta:
+    def _last(self, response: JsonObject, raw: bytes) -> ChatDelta:
         self.is_complete = True
         self.upstream_id = text_at(response, "id") or self.upstream_id
-        usage = self._note_usage(response)
+        usage = self._note_usage(response, raw)
         calls = any(text_at(item, "type") == "function_call" for item in list_at(response, "output"))
         finish = finish_reason(response, has_tool_calls=calls or bool(self._calls))
         model = text_at(response, "model") or None
         return ChatDelta(finish_reason=finish, usage=usage, id=self.upstream_id or None, model=model, is_end=True)
 
-    def _note_usage(self, response: JsonObject) -> TokenUsage | None:
+    def _note_usage(self, response: JsonObject, raw: bytes) -> TokenUsage | None:
         usage = parse_usage(response)
         if usage is not None:
+            usage = with_reported_cost(usage, raw)
             self.usage = self.usage.merged_with(usage)
             self.usage_is_final = self.usage.is_complete
         return usage

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from providers.upstream.types.chat import Capability
+from providers.upstream.types.snapshot import ContextTier
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,7 @@ class HttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class ListedPrice:
-    """What a provider's own list says a model costs; units as in ``PriceCard``. Zero is free, ``None`` is not said.
-
-    ``is_tiered``: long prompts cost more than this.
-    """
+    """What a provider's own list says a model costs; units as in ``PriceCard``. Zero is free, ``None`` is not said."""
 
     input_nano_per_mtok: int
     output_nano_per_mtok: int
@@ -47,7 +45,7 @@ class ListedPrice:
     cache_write_1h_nano_per_mtok: int | None = None
     reasoning_nano_per_mtok: int | None = None
     request_nano: int = 0
-    is_tiered: bool = False
+    context_tiers: tuple[ContextTier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

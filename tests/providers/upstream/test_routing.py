@@ -192,9 +192,9 @@ def test_the_cost_policy_takes_the_cheapest_for_this_request() -> None:
 
 
 def test_cost_counts_input_output_and_the_fee_per_request() -> None:
-    cheap_input = rig.target(OPENAI, id=1, price=PriceCard(1, 1 * 10**9, 50 * 10**9))
-    cheap_output = rig.target(AZURE, id=2, price=PriceCard(2, 20 * 10**9, 1 * 10**9))
-    fee = rig.target(ANTHROPIC, id=3, price=PriceCard(3, 0, 0, request_nano=10**9))
+    cheap_input = rig.target(OPENAI, id=1, price=PriceCard(id=1, input_nano_per_mtok=1 * 10**9, output_nano_per_mtok=50 * 10**9))
+    cheap_output = rig.target(AZURE, id=2, price=PriceCard(id=2, input_nano_per_mtok=20 * 10**9, output_nano_per_mtok=1 * 10**9))
+    fee = rig.target(ANTHROPIC, id=3, price=PriceCard(id=3, input_nano_per_mtok=0, output_nano_per_mtok=0, request_nano=10**9))
     short, long = rig.chat_request(body_bytes=100), rig.chat_request(body_bytes=30_000, max_output_tokens=10)
     assert ids(Wishes("gpt-4o", policy=Policy.COST), cheap_input, cheap_output, fee, request=short) == [2, 1, 3]
     assert ids(Wishes("gpt-4o", policy=Policy.COST), cheap_input, cheap_output, fee, request=long) == [1, 2, 3]

@@ -8,7 +8,7 @@ import pytest
 
 from providers.upstream.adapters import ADAPTERS
 from providers.upstream.errors import AuthRejected, InvalidBody
-from providers.upstream.types import Capability, HttpResponse, ListedPrice, ModelListing, Wire
+from providers.upstream.types import Capability, ContextTier, HttpResponse, ListedPrice, ModelListing, Wire
 
 ADAPTER = ADAPTERS[Wire.OPENAI_CHAT]
 CHAT = {Capability.CHAT, Capability.STREAM}
@@ -65,6 +65,15 @@ def test_azure_says_which_models_chat() -> None:
     assert listed_one({"id": "ada", "capabilities": {"chat_completion": False}}).capabilities == frozenset()
 
 
+LONG_INPUT = ContextTier(
+    above_input_tokens=199_999,
+    input_nano_per_mtok=6_000_000_000,
+    output_nano_per_mtok=22_500_000_000,
+    cache_read_nano_per_mtok=300_000_000,
+)
+"""From 200,000 tokens on, that count included; what an override leaves out stays as it is."""
+
+
 def test_openrouter_says_features_inputs_and_prices_per_token() -> None:
     listing = listed_one(
         {
@@ -72,14 +81,14 @@ def test_openrouter_says_features_inputs_and_prices_per_token() -> None:
             "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
             "supported_parameters": ["tools", "temperature", "structured_outputs"],
             "pricing": {"prompt": "0.000003", "completion": "0.000015", "input_cache_read": "0.0000003", "request": "0.01",
-                        "overrides": [{"min_prompt_tokens": 200000}]},
+                        "overrides": [{"min_prompt_tokens": 200000, "prompt": "0.000006", "completion": "0.0000225"}]},
         }
     )  # fmt: skip
     assert listing.capabilities == CHAT | {Capability.VISION, Capability.TOOLS, Capability.JSON_SCHEMA}
     assert listing.said is not None
     assert Capability.JSON_MODE in listing.said
     assert listing.price == ListedPrice(
-        3_000_000_000, 15_000_000_000, cache_read_nano_per_mtok=300_000_000, request_nano=10_000_000, is_tiered=True
+        3_000_000_000, 15_000_000_000, cache_read_nano_per_mtok=300_000_000, request_nano=10_000_000, context_tiers=(LONG_INPUT,)
     )
 
 
@@ -89,6 +98,9 @@ def test_openrouter_says_features_inputs_and_prices_per_token() -> None:
         ({"prompt": "0", "completion": "0"}, ListedPrice(0, 0)),
         ({"prompt": "-1", "completion": "-1"}, None),
         ({"prompt": "0.000001"}, None),
+        ({"prompt": "0", "completion": "0", "overrides": [{"min_prompt_tokens": 9, "prompt": "varies"}]}, None),
+        ({"prompt": "0", "completion": "0", "overrides": [{"after_noon": True}]}, None),
+        ({"prompt": "0", "completion": "0", "overrides": ["more"]}, None),
         ({"prompt": "x", "completion": "0"}, None),
         ({"prompt": "nan", "completion": "0"}, None),
         ({"prompt": "0.0000000000000000001", "completion": "0"}, None),

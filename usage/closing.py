@@ -13,7 +13,7 @@ from django.db.models import Count, Min, Sum
 from usage.actions import ActionRefused
 from usage.export_lines import Tally, month_source
 from usage.export_months import BillingMonths, MonthSpan, month_after, month_around, span_of
-from usage.exports import csv_chunks
+from usage.exports import COLUMNS, csv_chunks
 from usage.models import Attempt, ClosedMonth, LedgerEntry
 
 CUTOFF_BEFORE_NOW: Final = timedelta(minutes=1)
@@ -41,7 +41,13 @@ def close_month(month: str, actor_id: int | None, now: datetime) -> ClosedMonth:
     months = BillingMonths.current()
     _check_turn(span, months, cutoff_at)
     row = ClosedMonth(
-        month=month, starts_at=span.starts_at, ends_at=span.ends_at, cutoff_at=cutoff_at, closed_by_id=actor_id, closed_at=now
+        month=month,
+        starts_at=span.starts_at,
+        ends_at=span.ends_at,
+        cutoff_at=cutoff_at,
+        columns=len(COLUMNS),
+        closed_by_id=actor_id,
+        closed_at=now,
     )
     row.sha256, tally = digest_of(month, BillingMonths([*ClosedMonth.objects.order_by("month"), row]))
     row.lines, row.late_lines, row.cost_nano = tally.lines, tally.late_lines, tally.nano

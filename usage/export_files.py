@@ -67,10 +67,10 @@ def digest_header(export: Export) -> str:
     return f"sha-256=:{b64encode(bytes.fromhex(export.sha256)).decode()}:"
 
 
-def columns_of(export: Export) -> tuple[str, ...]:
+def columns_of(export: Export, source: LineSource) -> tuple[str, ...]:
     if export.format == Export.Format.XLSX:
         return spreadsheet.SHEET_COLUMNS
-    return focus.PROFILES.get(export.format, exports.COLUMNS)
+    return focus.PROFILES.get(export.format, exports.COLUMNS[: source.columns])
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def write_file(export: Export, source: LineSource, created: datetime, tally: Tal
                 file.write(piece)
                 progress()
     part.chmod(OWNER_ONLY)
-    written = Written(part.stat().st_size, sha256_of(part), columns_of(export))
+    written = Written(part.stat().st_size, sha256_of(part), columns_of(export, source))
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     part.replace(path)

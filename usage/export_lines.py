@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -26,13 +26,14 @@ class LineSource:
     """Lines in order of (``dispatched_at``, ``id``), none newer than ``last_id``.
 
     ``with_names``: people and teams are named as they are called today. Files of a month never do, so that they stay the same
-    whoever is renamed or deleted.
+    whoever is renamed or deleted. ``columns`` is how many a CSV of them has, where that was fixed; ``None``: all.
     """
 
     lines: QuerySet[LedgerEntry]
     months: BillingMonths
     last_id: int
     with_names: bool = True
+    columns: int | None = None
 
 
 @dataclass(slots=True)
@@ -58,7 +59,8 @@ def fixed(lines: QuerySet[LedgerEntry], months: BillingMonths, *, with_names: bo
 
 def month_source(month: str, months: BillingMonths) -> LineSource:
     """The file of one billing month. Raises ``MonthInvalid``."""
-    return fixed(months.lines(month), months, with_names=False)
+    closed = months.closed(month)
+    return replace(fixed(months.lines(month), months, with_names=False), columns=closed.columns if closed else None)
 
 
 def chunks(source: LineSource, chunk_lines: int, tally: Tally) -> Iterator[tuple[list[tuple[LedgerEntry, MonthSpan]], Names]]:

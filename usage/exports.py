@@ -13,6 +13,7 @@ import io
 from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from asgiref.sync import sync_to_async
 
@@ -73,11 +74,12 @@ Pieces = Generator[bytes, None, None]
 def csv_chunks(source: LineSource, chunk_lines: int = CHUNK_LINES, tally: Tally | None = None, *, bom: bool = False) -> Pieces:
     """The file in pieces. ``bom`` puts a byte order mark in front, by which Excel knows UTF-8."""
     tally = tally or Tally()
-    yield (BOM_UTF8 if bom else b"") + encoded([COLUMNS])
-    narrow = LineSource(source.lines.defer(*UNUSED_COLUMNS), source.months, source.last_id, source.with_names)
+    shown = slice(source.columns)
+    yield (BOM_UTF8 if bom else b"") + encoded([COLUMNS[shown]])
+    narrow = replace(source, lines=source.lines.defer(*UNUSED_COLUMNS))
     for chunk, names in chunks(narrow, chunk_lines, tally):
-        yield encoded([record(line, names, period) for line, period in chunk])
-    yield encoded([control_record(tally)])
+        yield encoded([record(line, names, period)[shown] for line, period in chunk])
+    yield encoded([control_record(tally)[shown]])
 
 
 async def async_chunks(pieces: Pieces) -> AsyncIterator[bytes]:

@@ -82,6 +82,7 @@ class ClosedMonth(models.Model):
     lines = models.BigIntegerField()
     late_lines = models.BigIntegerField(help_text="Of them, those of earlier months that were posted after these had been closed.")
     cost_nano = NanoDollarField()
+    columns = models.PositiveSmallIntegerField(help_text="How many the CSV had: those that later releases append are not in it.")
     sha256 = models.CharField(max_length=64, help_text="Of the CSV of this month.")
     closed_by_id = models.BigIntegerField(null=True)
     closed_at = models.DateTimeField()

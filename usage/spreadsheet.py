@@ -8,6 +8,7 @@ The same goes for the totals, which are texts. Every text is stored as text and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -102,7 +103,7 @@ def write_xlsx(
         "strings_to_numbers": False,
         "use_zip64": True,
     }
-    narrow = LineSource(source.lines.defer(*UNUSED_COLUMNS), source.months, source.last_id, source.with_names)
+    narrow = replace(source, lines=source.lines.defer(*UNUSED_COLUMNS))
     with xlsxwriter.Workbook(path, options) as book:
         book.set_properties({"title": "Ledger", "created": created.astimezone(UTC).replace(tzinfo=None)})
         sheets = _Sheets(book, lines_max)

@@ -18,7 +18,7 @@ from hypothesis.extra.django import TestCase
 from providers.models import Deployment, Price, Provider
 from tests.usage.lines import line, post
 from tests.usage.world import reserve_order
-from usage import focus
+from usage import exports, focus
 from usage.actions import ActionRefused
 from usage.adjustments import adjust_attempt
 from usage.closing import close_month, is_unchanged, months_until, next_to_close
@@ -173,6 +173,16 @@ def test_another_time_zone_moves_no_line_of_a_closed_month(settings: Any) -> Non
     assert file_of("2026-10") == before
     assert [record["cost_usd"] for record in records("2026-11")] == ["0.000000001"]
     assert sum(state.cost_nano for state in months_until(DECEMBER_3)) == 9
+
+
+def test_a_column_that_a_later_release_appends_is_not_in_a_closed_month(monkeypatch: pytest.MonkeyPatch) -> None:
+    post(line(dispatched_at=OCTOBER), line(dispatched_at=at(11, 5)))
+    row = close_month("2026-10", None, at(11, 3))
+    record = exports.record
+    monkeypatch.setattr(exports, "COLUMNS", (*exports.COLUMNS, "later"))
+    monkeypatch.setattr(exports, "record", lambda *args: [*record(*args), "new"])
+    assert sha256_of("2026-10") == row.sha256
+    assert records("2026-11")[0]["later"] == "new"
 
 
 def test_FOCUS_calls_a_late_line_a_correction() -> None:

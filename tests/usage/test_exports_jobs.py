@@ -25,6 +25,7 @@ from usage import export_files, export_jobs
 from usage.actions import ActionRefused
 from usage.closing import close_month
 from usage.export_jobs import ensure_monthly, make_export, make_waiting, prune_exports, request_export, restart_export
+from usage.export_lines import Tally
 from usage.models import ClosedMonth, Export
 
 EXPORTS, MONTHS = "/api/v1/ai/admin/exports", "/api/v1/ai/admin/months"
@@ -185,6 +186,18 @@ def test_a_link_in_place_of_the_part_file_is_not_followed(tmp_path: Path) -> Non
     (export_files.folder() / f"{export.pk}.part").symlink_to(target)
     assert make_export(export.pk)
     assert target.read_text() == "keep"
+
+
+def test_nobody_else_reads_a_file_while_it_is_written() -> None:
+    post(line())
+    export = request_export("csv", NOVEMBER, None)
+    modes = []
+
+    def look() -> None:
+        modes.extend(path.stat().st_mode & 0o777 for path in export_files.folder().glob("*.part"))
+
+    export_files.write_file(export, export_jobs.source_of(NOVEMBER), timezone.now(), Tally(), look)
+    assert set(modes) == {0o600}
 
 
 def test_exports_and_strays_are_pruned_after_their_time() -> None:

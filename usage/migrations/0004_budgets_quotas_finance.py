@@ -72,6 +72,7 @@ class Migration(migrations.Migration):
                 ('lines', models.BigIntegerField()),
                 ('late_lines', models.BigIntegerField(help_text='Of them, those of earlier months that were posted after these had been closed.')),
                 ('cost_nano', providers.fields.NanoDollarField()),
+                ('columns', models.PositiveSmallIntegerField(help_text='How many the CSV had: those that later releases append are not in it.')),
                 ('sha256', models.CharField(help_text='Of the CSV of this month.', max_length=64)),
                 ('closed_by_id', models.BigIntegerField(null=True)),
                 ('closed_at', models.DateTimeField()),

@@ -16,7 +16,7 @@ from providers.upstream.adapters.json_values import (
     snippet,
     text_at,
 )
-from providers.upstream.adapters.openai_message import arguments_text, finish_reason, logprobs_of, reasoning_of, text_and_thinking
+from providers.upstream.adapters.openai_message import arguments_of, finish_reason, logprobs_of, reasoning_of, text_and_thinking
 from providers.upstream.adapters.openai_usage import parse_usage
 from providers.upstream.errors import InvalidBody
 from providers.upstream.sse import SseEvent
@@ -184,5 +184,5 @@ class OpenAIStreamParser(StreamParser):
             index=index,
             id=text_at(call, "id") or (f"call_{index}" if starts else None),
             name=name,
-            arguments=arguments_text(function.get("arguments")),
+            arguments=arguments_of(function),
         )

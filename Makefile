@@ -9,7 +9,7 @@ INSTALL = $(PIP) install --require-hashes --no-deps --only-binary :all: -r
 PYTHON = $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 
-.PHONY: run test lint lock clean
+.PHONY: run test lint conformance lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.runtime-installed
@@ -20,6 +20,12 @@ test: $(VENV)/.dev-installed $(VENV)/litellm/.installed
 
 lint: $(VENV)/.dev-installed
 	@exec $(VENV)/bin/python -m tests.run --static
+
+# Judges the adapters by recorded exchanges with real providers (docs/conformance.md): make conformance RECORDED=folder
+RECORDED ?= ../shared/recorded
+conformance: $(VENV)/.dev-installed
+	@test -d "$(RECORDED)" || { echo "error: there is no folder $(RECORDED); name the one with the recordings: make conformance RECORDED=folder" >&2; exit 1; }
+	@exec $(VENV)/bin/python -m tests.conformance "$(RECORDED)"
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed" >&2; exit 1; }

@@ -58,7 +58,16 @@ STATIC = (
     _manage("deployment checks", "check", "--deploy", "--fail-level", "WARNING", env=PRODUCTION),
 )
 # What does not depend on the database runs once.
-ONCE = ("architecture", "fuzz", "conformance", "providers/upstream", "providers/simulator", "aigateway/clients", "aigateway/dialects")
+ONCE = (
+    "architecture",
+    "fuzz",
+    "conformance",
+    "faults",
+    "providers/upstream",
+    "providers/simulator",
+    "aigateway/clients",
+    "aigateway/dialects",
+)
 TESTS = (
     _pytest("postgresql", "--cov", "--cov-report", "term:skip-covered"),
     _pytest("sqlite", *(f"--ignore=tests/{folder}" for folder in ONCE)),

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from aigateway.dialects.anthropic_messages_shapes import FormatIn, MessagesIn, ToolChoiceIn
+from aigateway.dialects.anthropic_messages_shapes import FormatIn, MessagesIn, ThinkingIn, ToolChoiceIn, TurnIn
 from aigateway.dialects.anthropic_messages_turns import TurnReader
-from aigateway.dialects.base import Sent, check_number, decode, refuse_unknown
+from aigateway.dialects.base import Sent, beyond, check_number, decode, refuse_unknown
 from aigateway.errors import invalid_request
 from providers.upstream.types import ChatRequest, Message, ResponseFormat, SourceBody, ToolChoice, ToolChoiceMode, Wire
 
@@ -142,6 +142,15 @@ def _effort(typed: MessagesIn, reader: TurnReader) -> str | None:
 def _note_the_rest(typed: MessagesIn, decoded: Mapping[str, Any], reader: TurnReader) -> None:
     reader.wire_only.update(name for name in _WIRE_ONLY if decoded.get(name))
     reader.hints.update(name for name in _HINTS if decoded.get(name))
+    config = decoded.get("output_config") or {}
+    for where, given, shape in (
+        ("thinking", decoded.get("thinking"), ThinkingIn),
+        ("tool_choice", decoded.get("tool_choice"), ToolChoiceIn),
+        ("output_config.format", config.get("format"), FormatIn),
+        ("output_format", decoded.get("output_format"), FormatIn),
+        *((f"messages[{position}]", turn, TurnIn) for position, turn in enumerate(decoded["messages"])),
+    ):
+        reader.wire_only |= beyond(where, given, ("type", *shape.__struct_fields__))
     if typed.max_tokens == 0:
         reader.wire_only.add("max_tokens 0")  # fills the prompt cache and answers nothing
     if typed.service_tier == "standard_only":

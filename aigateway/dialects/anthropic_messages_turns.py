@@ -11,6 +11,7 @@ from aigateway.dialects.anthropic_messages_shapes import (
     DocumentIn,
     ImageIn,
     RedactedThinkingIn,
+    SourceIn,
     TextIn,
     ThinkingBlockIn,
     ToolIn,
@@ -18,7 +19,7 @@ from aigateway.dialects.anthropic_messages_shapes import (
     ToolUseIn,
     TurnIn,
 )
-from aigateway.dialects.base import field_error, thought_signature
+from aigateway.dialects.base import beyond, field_error, thought_signature
 from aigateway.errors import invalid_request
 from providers.upstream.types import ImagePart, Message, Part, ReasoningPart, Role, TextPart, ToolCall, ToolSpec
 
@@ -109,6 +110,7 @@ class TurnReader:
             case "text":
                 yield TextPart(self._text(where, block))
             case "image":
+                self.wire_only |= beyond(f"{where}.source", block.get("source"), SourceIn.__struct_fields__)
                 yield from self._image(where, self._typed(where, block, ImageIn))
             case "document":
                 yield from self._document(where, block)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -172,10 +172,17 @@ def _joined(where: str, inner: str) -> str:
 
 
 def refuse_unknown(decoded: Mapping[str, Any], known: frozenset[str]) -> None:
-    """Unknown top-level fields are refused by name, never dropped: a misspelt limit must not look accepted (M06, S01)."""
-    for name in decoded:
-        if name not in known:
+    """Unknown top-level fields are refused by name, never dropped: a misspelt limit must not look accepted (M06, S01). Null asks
+    for nothing: some clients send every field they know."""
+    for name, value in decoded.items():
+        if name not in known and value is not None:
             raise invalid_request(f"'{name[:60]}' is not a field of this request.", param=name[:60], code="unknown_field")
+
+
+def beyond(where: str, given: Any, known: Collection[str]) -> set[str]:
+    """The fields of an object that say something and are not ``known``, by their paths: another wire format would lose them."""
+    fields = given if isinstance(given, Mapping) else {}
+    return {f"{where}.{name[:60]}" for name, value in fields.items() if name not in known and value}
 
 
 def check_number(name: str, value: float | None, low: float, high: float) -> None:

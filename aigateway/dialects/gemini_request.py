@@ -181,6 +181,8 @@ def _effort(thinking: ThinkingIn | None, reader: TurnReader) -> str | None:
         return level
     budget = thinking.thinking_budget
     if budget is None:
+        if thinking.include_thoughts:
+            reader.hints.add("thinkingConfig.includeThoughts")
         return None
     if budget == 0:
         return "none"
@@ -206,6 +208,12 @@ def _tool_choice(typed: GenerateIn, declared: set[str], reader: TurnReader) -> T
 
 
 def _note_the_rest(fields: Mapping[str, Any], config: Mapping[str, Any], reader: TurnReader) -> None:
+    for position, content in enumerate(fields["contents"]):
+        reader.note(f"contents[{position}]", content, ContentIn)
+    reader.note("systemInstruction", fields.get("systemInstruction"), ContentIn)
+    reader.note("generationConfig.thinkingConfig", config.get("thinkingConfig"), ThinkingIn)
+    calling = (fields.get("toolConfig") or {}).get("functionCallingConfig")
+    reader.note("toolConfig.functionCallingConfig", calling, CallingIn)
     reader.wire_only.update(f"generationConfig.{name}" for name in config if name in _CONFIG_WIRE_ONLY and config[name] is not None)
     if config.get("responseModalities") not in (None, [], ["TEXT"], [1]):
         reader.wire_only.add("generationConfig.responseModalities")
@@ -262,6 +270,7 @@ def _embed(where: str, row: Any, sent: Sent, reader: TurnReader) -> EmbedIn:
     _model(sent, typed.model)
     check_number(f"{where}outputDimensionality", typed.output_dimensionality, 1, 100_000)
     reader.wire_only.update(name for name in _EMBED_WIRE_ONLY if given.get(name))
+    reader.note(f"{where}content", given["content"], ContentIn)
     return typed
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from aigateway.dialects.base import field_error
+from aigateway.dialects.base import beyond, field_error
 from aigateway.dialects.gemini_shapes import BlobIn, CallIn, ContentIn, DeclarationIn, FileIn, ResultIn, json_schema_of
 from aigateway.errors import invalid_request
 from providers.upstream.types import ImagePart, Message, Part, ReasoningPart, Role, TextPart, ToolCall, ToolSpec
@@ -65,7 +65,7 @@ class TurnReader:
             for index, declaration in enumerate(tool.get("functionDeclarations") or []):
                 where = f"tools[{position}].functionDeclarations[{index}]"
                 typed = self._typed(where, declaration, DeclarationIn)
-                self._note(where, {name: value for name, value in declaration.items() if name not in _RESULT_SCHEMA}, DeclarationIn)
+                self.note(where, {name: value for name, value in declaration.items() if name not in _RESULT_SCHEMA}, DeclarationIn)
                 self.hints.update(f"functionDeclarations.{name}" for name in _RESULT_SCHEMA if declaration.get(name))
                 yield ToolSpec(typed.name, typed.description, typed.parameters_json_schema or json_schema_of(typed.parameters) or {})
 
@@ -96,7 +96,7 @@ class TurnReader:
             yield Message(Role.USER, tuple(parts))
 
     def _part(self, where: str, part: dict[str, Any]) -> Part | None:
-        self.wire_only.update(f"{where}.{name[:60]}" for name, value in part.items() if name not in _CANONICAL and value is not None)
+        self._note_part(where, part)
         text = part.get("text")
         if isinstance(text, str):
             return ReasoningPart(text) if part.get("thought") is True else TextPart(text)
@@ -108,9 +108,14 @@ class TurnReader:
             raise invalid_request(f"{where}: a part holds a text or another kind of content.", param=where)
         return None
 
+    def _note_part(self, where: str, part: dict[str, Any]) -> None:
+        """A part of another kind may be an empty object."""
+        self.wire_only.update(f"{where}.{name[:60]}" for name, value in part.items() if name not in _CANONICAL and value is not None)
+
     def _blob(self, where: str, blob: Any) -> Part | None:
         """Google's clients write base64 with the alphabet for URLs; everybody else reads the standard one."""
         typed = self._typed(where, blob, BlobIn)
+        self.note(where, blob, BlobIn, "displayName")
         if not typed.mime_type.startswith("image/"):
             self.wire_only.add(f"{where}.mimeType {typed.mime_type[:60]!r}")
             return None
@@ -119,14 +124,16 @@ class TurnReader:
     def _file(self, where: str, file: Any) -> Part:
         """Uploaded files and videos exist at Google only. An address counts as an image: its size is not in the body."""
         typed = self._typed(where, file, FileIn)
+        self.note(where, file, FileIn, "displayName")
         own = not typed.file_uri.startswith("https://") or typed.file_uri.startswith("https://generativelanguage.googleapis.com/")
         if own or not (typed.mime_type or "").startswith("image/"):
             self.wire_only.add(f"{where}.fileUri")
         return ImagePart(url=typed.file_uri, media_type=typed.mime_type)
 
     def _call(self, where: str, part: dict[str, Any]) -> ToolCall:
+        self._note_part(where, part)
         typed = self._typed(f"{where}.functionCall", part["functionCall"], CallIn)
-        self._note(f"{where}.functionCall", part["functionCall"], CallIn)
+        self.note(f"{where}.functionCall", part["functionCall"], CallIn)
         call_id = typed.id or f"call_{self._calls}"
         self._calls += 1
         self._unanswered.setdefault(typed.name, []).append(call_id)
@@ -135,8 +142,9 @@ class TurnReader:
         return ToolCall(call_id, typed.name, arguments, signature if isinstance(signature, str) and signature else None)
 
     def _result(self, where: str, part: dict[str, Any]) -> Message:
+        self._note_part(where, part)
         typed = self._typed(f"{where}.functionResponse", part["functionResponse"], ResultIn)
-        self._note(f"{where}.functionResponse", part["functionResponse"], ResultIn)
+        self.note(f"{where}.functionResponse", part["functionResponse"], ResultIn)
         waiting = self._unanswered.get(typed.name, [])
         if typed.id is None and not waiting:
             name = f"{where}.functionResponse.name"
@@ -148,9 +156,10 @@ class TurnReader:
         parts = (TextPart(_result_text(typed.response)), *(file for file in files if file is not None))
         return Message(Role.TOOL, parts, tool_call_id=call_id, name=typed.name)
 
-    def _note(self, where: str, given: dict[str, Any], shape: type[msgspec.Struct]) -> None:
-        known = shape.__struct_encode_fields__
-        self.wire_only.update(f"{where}.{name[:60]}" for name, value in given.items() if name not in known and value)
+    def note(self, where: str, given: Any, shape: type[msgspec.Struct], *labels: str) -> None:
+        """What of an object its shape does not know. ``labels`` are names for people, which no model reads."""
+        self.wire_only |= beyond(where, given, (*shape.__struct_encode_fields__, *labels))
+        self.hints.update(label for label in labels if given.get(label))
 
     def _typed(self, where: str, value: Any, shape: type[T]) -> T:
         try:

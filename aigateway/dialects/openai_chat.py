@@ -66,6 +66,8 @@ _MAX_STOPS = 64
 _ROLES = {"developer": Role.SYSTEM, "function": Role.TOOL, **{role.value: role for role in Role}}
 # Mistral's words for what OpenAI calls otherwise; an adapter for Mistral turns them back.
 _IN_OPENAI_WORDS = {"any": "required"}
+# ``on_demand`` is Groq's word for the ordinary tier (https://console.groq.com/docs/service-tiers).
+_TIERS = (None, "auto", "default", "flex", "on_demand")
 
 
 class OpenAIChat(Dialect):
@@ -133,11 +135,13 @@ class OpenAIChat(Dialect):
 
 def _in_openai_words(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Mistral's clients post to the same path."""
-    choice = body.get("tool_choice")
-    if "random_seed" not in body and choice != "any":
+    choice, tools = body.get("tool_choice"), body.get("tools") or ()
+    changed: dict[str, Any] = {"tool_choice": "required"} if choice == "any" else {}
+    if any("type" not in tool for tool in tools):
+        changed["tools"] = [{"type": "function", **tool} for tool in tools]
+    if "random_seed" not in body and not changed:
         return body
-    renamed = {"seed" if name == "random_seed" else name: value for name, value in body.items()}
-    return {**renamed, "tool_choice": "required"} if choice == "any" else renamed
+    return {"seed" if name == "random_seed" else name: value for name, value in body.items()} | changed
 
 
 def _check(typed: ChatIn) -> None:
@@ -145,7 +149,7 @@ def _check(typed: ChatIn) -> None:
         raise invalid_request("model: name a model, at most 200 characters.", param="model")
     if not typed.messages:
         raise invalid_request("messages: send at least one message.", param="messages", code="empty_array")
-    if typed.service_tier not in (None, "auto", "default", "flex"):
+    if typed.service_tier not in _TIERS:
         raise invalid_request("service_tier: use auto, default or flex; others are billed above the list price.", param="service_tier")
     if len(typed.messages) > _MAX_MESSAGES:
         raise invalid_request(f"messages: at most {_MAX_MESSAGES} messages.", param="messages")
@@ -162,6 +166,8 @@ def _check(typed: ChatIn) -> None:
     if isinstance(typed.stop, list) and len(typed.stop) > _MAX_STOPS:
         raise invalid_request(f"stop: at most {_MAX_STOPS} sequences.", param="stop")
     _refuse_contradictions(typed)
+    if any(name != typed.model for name in typed.models or ()):
+        raise invalid_request("models: name one model in 'model'; another one has another price and may not be yours.", param="models")
 
 
 def _refuse_contradictions(typed: ChatIn) -> None:

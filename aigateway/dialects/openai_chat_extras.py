@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aigateway.dialects.base import beyond
+
 # Labels for the provider's own books: another provider cannot use them, and the answer does not depend on them.
-HINTS = frozenset({"metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"})
+HINTS = frozenset(
+    # OpenRouter's ``usage`` asks for figures that come anyway.
+    ("metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "usage")
+)
 # Fields of OpenAI and of the common compatible servers (Mistral, vLLM, llama.cpp, OpenRouter) that change the answer.
 EXTENSIONS = frozenset(
     (
@@ -20,7 +25,7 @@ EXTENSIONS = frozenset(
     )
 )
 # Values that mean "nothing special": leaving the field out changes no answer. ``null``, false, zero and empty are so anyway.
-_NEUTRAL: Mapping[str, tuple[Any, ...]] = {"modalities": (["text"],), "service_tier": ("auto", "default")}
+_NEUTRAL: Mapping[str, tuple[Any, ...]] = {"modalities": (["text"],), "service_tier": ("auto", "default", "on_demand")}
 _PART_KEYS: Mapping[str, frozenset[str]] = {
     "text": frozenset({"type", "text"}),
     "image_url": frozenset({"type", "image_url"}),
@@ -35,6 +40,10 @@ _MESSAGE_KEYS = frozenset(
 _ECHOES = frozenset({"annotations", "reasoning_details", "provider_specific_fields", "cache_control"})
 _TOOL_KEYS = frozenset({"type", "function"})
 _FUNCTION_KEYS = frozenset({"name", "description", "parameters", "strict"})
+_CALLED_KEYS = frozenset({"name", "arguments"})
+_NAME_KEYS = frozenset({"name"})
+_SCHEMA_KEYS = frozenset({"name", "schema", "strict", "description"})
+_STREAM_KEYS = frozenset({"include_usage", "include_obfuscation"})
 _CALL_KEYS = frozenset({"id", "type", "function", "index", "extra_content"})
 
 
@@ -44,13 +53,21 @@ class Extras:
     def __init__(self, body: Mapping[str, Any]) -> None:
         self.wire_only = {name for name in body if name in EXTENSIONS and _matters(name, body[name])}
         self.hints = {name for name in body if name in HINTS and _matters(name, body[name])}
+        self.hints |= beyond("stream_options", body.get("stream_options"), _STREAM_KEYS)
+        self._format(body.get("response_format"))
         choice = body.get("tool_choice")
-        if isinstance(choice, Mapping):
-            self._other_type("tool_choice", choice)
+        if isinstance(choice, Mapping) and not self._other_type("tool_choice", choice):
+            self.wire_only |= beyond("tool_choice", choice, _TOOL_KEYS)
+            self.wire_only |= beyond("tool_choice.function", choice.get("function"), _NAME_KEYS)
         for position, tool in enumerate(body.get("tools") or ()):
             self._tool(f"tools[{position}]", tool)
         for position, message in enumerate(body.get("messages") or ()):
             self._message(f"messages[{position}]", message)
+
+    def _format(self, wanted: Any) -> None:
+        self.wire_only |= beyond("response_format", wanted, ("type", "json_schema"))
+        if isinstance(wanted, Mapping):
+            self.wire_only |= beyond("response_format.json_schema", wanted.get("json_schema"), _SCHEMA_KEYS)
 
     def _tool(self, where: str, tool: Mapping[str, Any]) -> None:
         if not self._other_type(where, tool):
@@ -64,6 +81,7 @@ class Extras:
         for index, call in enumerate(message.get("tool_calls") or ()):
             if not self._other_type(f"{where}.tool_calls[{index}]", call):
                 self._beyond(f"{where}.tool_calls[{index}]", call, _CALL_KEYS)
+                self._beyond(f"{where}.tool_calls[{index}].function", call.get("function") or {}, _CALLED_KEYS)
         content = message.get("content")
         for index, part in enumerate(content if isinstance(content, list) else ()):
             self._part(f"{where}.content[{index}]", part)

@@ -73,7 +73,9 @@ class ToolFunctionIn(msgspec.Struct):
 
 
 class ToolIn(msgspec.Struct):
-    type: str
+    """Mistral's clients leave ``type`` out: there was only one."""
+
+    type: str = "function"
     function: ToolFunctionIn | None = None
 
 
@@ -89,7 +91,9 @@ class NamedChoiceIn(msgspec.Struct):
 
 
 class JsonSchemaIn(msgspec.Struct):
-    name: str
+    """Perplexity and others ask for no name."""
+
+    name: str = "response"
     schema: dict[str, Any] = {}
     strict: bool | None = None
     description: str | None = None
@@ -127,3 +131,4 @@ class ChatIn(msgspec.Struct):
     top_logprobs: int | None = None
     user: str | None = None
     service_tier: str | None = None
+    models: list[str] | None = None

@@ -23,9 +23,15 @@ class EmbeddingsIn(msgspec.Struct):
     dimensions: Annotated[int, msgspec.Meta(ge=1, le=_DIMENSIONS_MAX)] | None = None
     encoding_format: Literal["float", "base64"] | None = None
     user: str | None = None
+    input_type: str | None = None
+    truncation: bool | None = None
+    output_dtype: str | None = None
+    output_dimension: Annotated[int, msgspec.Meta(ge=1, le=_DIMENSIONS_MAX)] | None = None
 
 
 _KNOWN = frozenset(EmbeddingsIn.__struct_fields__)
+# Fields of Voyage and Mistral (https://docs.voyageai.com/reference/embeddings-api, https://docs.mistral.ai/api/#tag/embeddings).
+_WIRE_ONLY = ("input_type", "truncation", "output_dtype")
 
 
 class OpenAIEmbeddings(Dialect):
@@ -35,12 +41,14 @@ class OpenAIEmbeddings(Dialect):
         """Raises ``GatewayError`` (400) naming the field."""
         typed, decoded = decode(body, EmbeddingsIn)
         refuse_unknown(decoded, _KNOWN)
+        _check(typed)
         request = EmbeddingsRequest(
             model=typed.model,
             inputs=_inputs(typed.input),
             body_bytes=len(body),
-            dimensions=typed.dimensions,
+            dimensions=typed.dimensions or typed.output_dimension,
             end_user=typed.user or None,
+            wire_only=frozenset(name for name in _WIRE_ONLY if getattr(typed, name) not in (None, "float")),
             source=SourceBody(Wire.OPENAI_EMBEDDINGS, decoded),
         )
         return Call(request, Wire.OPENAI_EMBEDDINGS, context=context or DEFAULT_CONTEXT)
@@ -59,6 +67,13 @@ class OpenAIEmbeddings(Dialect):
 
     def stream_renderer(self, call: Call, target: Target, wire: Wire) -> StreamRenderer:
         raise invalid_request("Embeddings do not stream.", param="stream")
+
+
+def _check(typed: EmbeddingsIn) -> None:
+    if None not in (typed.dimensions, typed.output_dimension) and typed.dimensions != typed.output_dimension:
+        raise invalid_request("output_dimension: it is another name for 'dimensions'; send one of them.", param="output_dimension")
+    if typed.encoding_format == "base64" and typed.output_dtype not in (None, "float"):
+        raise invalid_request("output_dtype: only 'float' comes in base64; leave encoding_format out.", param="output_dtype")
 
 
 def _packed(vector: tuple[float, ...]) -> str:

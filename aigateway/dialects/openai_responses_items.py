@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from aigateway.dialects.base import thought_signature
+from aigateway.dialects.base import beyond, thought_signature
 from aigateway.dialects.openai_chat import image_part
 from aigateway.dialects.openai_responses_answer import reasoning_of
 from aigateway.errors import invalid_request
@@ -14,6 +14,11 @@ from providers.upstream.types import Message, Part, ReasoningPart, Role, TextPar
 
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM, "developer": Role.SYSTEM}
 _TEXTS = frozenset({"input_text", "output_text", "text"})
+_CALL_KEYS = frozenset({"type", "call_id", "name", "arguments", "extra_content", "id", "status"})
+_RESULT_KEYS = frozenset({"type", "call_id", "output", "id", "status"})
+_SAID_KEYS = frozenset({"type", "text", "refusal", "annotations", "logprobs"})
+_IMAGE_KEYS = frozenset({"type", "image_url", "detail"})
+_CACHE_MARKS = frozenset({"prompt_cache_breakpoint", "cache_control"})
 _MARKS_OF_AN_ANSWER = frozenset({"id", "status", "phase"})
 """What an item of an earlier answer carries and a request does not need."""
 
@@ -43,6 +48,7 @@ class ItemReader:
             case "function_call":
                 self._append_call(where, item, turns)
             case "function_call_output":
+                self.wire_only |= beyond(where, item, _RESULT_KEYS)
                 call_id = _text(where, item, "call_id")
                 turns.append(Message(Role.TOOL, self._parts(f"{where}.output", item.get("output")), tool_call_id=call_id))
             case "reasoning" if (part := reasoning_of(item)) is not None:
@@ -86,6 +92,7 @@ class ItemReader:
 
     def _append_call(self, where: str, item: dict[str, Any], turns: list[Message]) -> None:
         """Calls of one turn follow each other as items; other formats want them in the assistant's message."""
+        self.hints |= beyond("input.function_call", item, _CALL_KEYS)  # an earlier answer is sent back as it came
         arguments = _text(where, item, "arguments", may_be_empty=True)
         call = ToolCall(_text(where, item, "call_id"), _text(where, item, "name"), arguments, thought_signature(item))
         if turns and turns[-1].role is Role.ASSISTANT:
@@ -107,6 +114,10 @@ class ItemReader:
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
             raise invalid_request(f"{where}.type: a part has a type.", param=f"{where}.type")
         kind = part["type"]
+        if kind in _TEXTS or kind in ("refusal", "input_image"):
+            found = beyond(where, part, _CACHE_MARKS | (_IMAGE_KEYS if kind == "input_image" else _SAID_KEYS))
+            (self.hints if kind in ("output_text", "refusal") else self.wire_only).update(found)
+            self.hints.update(mark for mark in _CACHE_MARKS if part.get(mark))
         if kind in _TEXTS:
             return TextPart(_text(where, part, "text", may_be_empty=True))
         if kind == "refusal":

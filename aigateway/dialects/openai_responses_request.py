@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
-from aigateway.dialects.base import check_number, decode, refuse_unknown
+from aigateway.dialects.base import beyond, check_number, decode, refuse_unknown
 from aigateway.dialects.openai_responses_items import ItemReader
 from aigateway.errors import invalid_request
 from providers.upstream.types import (
@@ -84,6 +85,7 @@ _HINTS = (
 )
 _LOGPROBS = "message.output_text.logprobs"
 _ENCRYPTED = "reasoning.encrypted_content"
+_FUNCTION_KEYS = ("type", "name", "description", "parameters", "strict")
 _CLIENT_TOOLS = ("function", "custom")
 # https://platform.openai.com/docs/pricing : "priority" costs a multiple of the list price, which the ledger does not know of.
 _TIERS = (None, "auto", "default", "flex")
@@ -101,7 +103,7 @@ def parse_response_request(body: bytes) -> ChatRequest:
     messages = [*_instructions(typed), *reader.messages(typed.input or [])]
     tools = tuple(_tools(typed.tools or [], reader.wire_only))
     choice = _tool_choice(typed.tool_choice, reader.wire_only)
-    _note_the_rest(typed, reader)
+    _note_the_rest(typed, decoded, reader)
     return ChatRequest(
         model=typed.model,
         messages=tuple(messages),
@@ -164,6 +166,7 @@ def _tools(tools: list[dict[str, Any]], wire_only: set[str]) -> list[ToolSpec]:
         if tool.get("type") != "function":
             wire_only.add(f"{where}.type {tool.get('type')!r}")
             continue
+        wire_only |= beyond(where, tool, _FUNCTION_KEYS)
         name, parameters = tool.get("name"), tool.get("parameters")
         if not isinstance(name, str) or not name:
             raise invalid_request(f"{where}.name: name the tool.", param=f"{where}.name")
@@ -189,6 +192,7 @@ def _tool_choice(choice: str | dict[str, Any] | None, wire_only: set[str]) -> To
             raise invalid_request("tool_choice: use 'auto', 'none', 'required' or name a function.", param="tool_choice")
         return ToolChoice(_CHOICES[choice])
     if choice.get("type") == "function" and isinstance(choice.get("name"), str):
+        wire_only |= beyond("tool_choice", choice, ("type", "name"))
         return ToolChoice(ToolChoiceMode.NAMED, choice["name"])
     wire_only.add("tool_choice")
     return None
@@ -211,8 +215,11 @@ def _logprobs(typed: ResponsesIn) -> int | None:
     return (typed.top_logprobs or 0) if asked or typed.top_logprobs else None
 
 
-def _note_the_rest(typed: ResponsesIn, reader: ItemReader) -> None:
+def _note_the_rest(typed: ResponsesIn, decoded: Mapping[str, Any], reader: ItemReader) -> None:
     """What no other format can carry, and what it may leave out."""
+    for name, shape in (("reasoning", ReasoningIn), ("text", TextIn)):
+        reader.wire_only |= beyond(name, decoded.get(name), shape.__struct_fields__)
+    reader.wire_only |= beyond("text.format", (decoded.get("text") or {}).get("format"), FormatIn.__struct_fields__)
     reader.wire_only.update(name for name in _WIRE_ONLY if getattr(typed, name))
     reader.hints.update(name for name in _HINTS if getattr(typed, name))
     if typed.service_tier in ("auto", "default"):

@@ -16,6 +16,7 @@ from providers.simulator.questions import (
     UnknownModel,
     check_length,
     count_input,
+    text_of,
     texts,
     whole_number,
 )
@@ -80,7 +81,7 @@ def read_question(asked: Mapping[str, Any], name: str, size: int, *, stream: boo
     top = known(asked, "", FIELDS)
     contents = _contents(top.get("contents"))
     config = known(top.get("generationConfig"), "generation_config", CONFIG_FIELDS)
-    users = (_text(parts) for role, parts in reversed(contents) if role != "model")
+    users = (text_of(parts) for role, parts in reversed(contents) if role != "model")
     directive, prompt = find_directive(next((text for text in users if text), ""))
     if not directive and isinstance(top.get("labels"), dict):
         directive = next((words for value in top["labels"].values() if (words := find_directive(str(value))[0])), "")
@@ -129,10 +130,6 @@ def _contents(given: Any) -> list[tuple[str, list[dict[str, Any]]]]:
         read.append((turn.get("role", "user"), [_part(part, f"contents[{number}].parts[{place}]") for place, part in enumerate(parts)]))
     _check_order(read)
     return read
-
-
-def _text(parts: list[dict[str, Any]]) -> str:
-    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
 
 
 def _part(given: Any, where: str) -> dict[str, Any]:

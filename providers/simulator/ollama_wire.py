@@ -11,6 +11,7 @@ import msgspec
 from providers.simulator.answers import Answer, Choice
 from providers.simulator.catalogue import SimulatedModel
 from providers.simulator.controls import Fault, find_directive
+from providers.simulator.pictures import seen
 from providers.simulator.plain_errors import bearer, failure_of
 from providers.simulator.questions import (
     InputTooLong,
@@ -52,7 +53,7 @@ class OllamaWire:
         messages = listed_messages(asked, ROLES)
         options = asked.get("options") or {}
         _check_types(asked, options, messages)
-        users = (message["content"] for message in reversed(messages) if message["role"] == "user")
+        users = (message["content"] + _seen(message) for message in reversed(messages) if message["role"] == "user")
         directive, prompt = find_directive(next(users, ""))
         tools = _tools(asked)
         images = sum(len(message.get("images") or ()) for message in messages)
@@ -161,6 +162,10 @@ class OllamaEmbed(OllamaWire):
         if usage.present:
             body["prompt_eval_count"] = answer.usage.input_tokens
         return msgspec.json.encode(body)
+
+
+def _seen(message: Mapping[str, Any]) -> str:
+    return "".join(seen(picture) for picture in message.get("images") or ())
 
 
 def _check_types(asked: Mapping[str, Any], options: Any, messages: list[dict[str, Any]]) -> None:

@@ -17,7 +17,11 @@ _ROW_BYTES_MAX = 65_536
 
 def seen_in(part: Mapping[str, Any]) -> str:
     """What the simulator says of an image part of any wire, empty when it is none or nothing can be made out."""
-    data = _base64_of(part)
+    return seen(_base64_of(part))
+
+
+def seen(data: str) -> str:
+    """What the simulator says of a picture in base64."""
     colour = _colour(data) if data else None
     return f" (a {colour} picture)" if colour else ""
 
@@ -28,10 +32,12 @@ def _base64_of(part: Mapping[str, Any]) -> str:
     url = image.get("url") if isinstance(image, dict) else image
     if isinstance(url, str):
         return url.partition(";base64,")[2]
-    for key in ("source", "inlineData"):
-        found = part.get(key)
-        if isinstance(found, dict) and isinstance(found.get("data"), str):
-            return str(found["data"])
+    source, inline = part.get("source"), part.get("inlineData")
+    if isinstance(source, dict) and isinstance(source.get("data"), str):
+        return str(source["data"])
+    if isinstance(inline, dict) and isinstance(inline.get("data"), str):
+        # Either alphabet is a protobuf's (https://protobuf.dev/programming-guides/json/); Google's client writes the URL-safe one.
+        return str(inline["data"]).replace("-", "+").replace("_", "/")
     return ""
 
 

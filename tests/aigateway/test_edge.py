@@ -163,7 +163,8 @@ async def test_L05_a_client_that_does_not_read_is_let_go(monkeypatch: pytest.Mon
         if message["type"] == "http.response.body":
             await asyncio.Event().wait()
 
-    await edge.send_response(EdgeStream(_chunks([]), release, content_type="text/event-stream"), never)
+    async with asyncio.timeout(5):
+        await edge.send_response(EdgeStream(_chunks([]), release, content_type="text/event-stream"), never)
     assert released == [True]
 
 

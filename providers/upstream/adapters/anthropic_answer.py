@@ -56,9 +56,8 @@ def parse_answer(response: HttpResponse) -> ChatResponse:
         finish_reason=finish_reason(body.get("stop_reason")),
         reasoning=tuple(part for part in map(_reasoning, blocks) if part is not None),
         tool_calls=tuple(
-            ToolCall(text_at(block, "id"), text_at(block, "name"), encode_text(block.get("input") or {}))
-            for block in blocks
-            if block.get("type") == "tool_use"
+            ToolCall(text_at(block, "id") or f"call_{position}", text_at(block, "name"), encode_text(block.get("input") or {}))
+            for position, block in enumerate(block for block in blocks if block.get("type") == "tool_use")
         ),
     )
     return ChatResponse(

@@ -97,7 +97,8 @@ class AnthropicStreamParser(StreamParser):
             case "tool_use":
                 index = self._tool_by_block.setdefault(block, len(self._tool_by_block))
                 given = content.get("input")
-                call = ToolCallDelta(index, text_at(content, "id"), text_at(content, "name"), encode_text(given) if given else "")
+                call_id = text_at(content, "id") or f"call_{index}"
+                call = ToolCallDelta(index, call_id, text_at(content, "name"), encode_text(given) if given else "")
                 return ChatDelta(tool_calls=(call,))
             case "text":
                 return ChatDelta(text=text_at(content, "text"))

@@ -83,9 +83,11 @@ def _choice(body: JsonObject) -> ChatChoice:
     thoughts = [text for text in (*(text_at(part, "thinking") for part in content), plan) if text]
     calls = tuple(
         ToolCall(
-            text_at(call, "id"), text_at(object_at(call, "function"), "name"), text_at(object_at(call, "function"), "arguments") or "{}"
+            text_at(call, "id") or f"call_{position}",
+            text_at(object_at(call, "function"), "name"),
+            text_at(object_at(call, "function"), "arguments") or "{}",
         )
-        for call in list_at(message, "tool_calls")
+        for position, call in enumerate(list_at(message, "tool_calls"))
     )
     return ChatChoice(
         index=0,
@@ -97,10 +99,14 @@ def _choice(body: JsonObject) -> ChatChoice:
 
 
 def _first_version_choice(body: JsonObject) -> ChatChoice:
-    """``/v1/chat`` has its text at the top, ``/v1/generate`` in its first generation; calls have no ids."""
+    """``/v1/chat`` has its text at the top, ``/v1/generate`` in its first generation; calls have no ids.
+
+    Text alone is no chat answer: their transcriptions look like that.
+    """
     generations = list_at(body, "generations")
     source: Any = generations[0] if generations else body
-    if not isinstance(source, dict) or not isinstance(source.get("text"), str):
+    is_chat = bool(generations) or any(text_at(body, key) for key in ("response_id", "generation_id", "finish_reason"))
+    if not is_chat or not isinstance(source, dict) or not isinstance(source.get("text"), str):
         raise InvalidBody(f"an answer without a message: {snippet(encode_text(body).encode())}")
     calls = tuple(
         ToolCall(f"call_{position}", text_at(call, "name"), encode_text(object_at(call, "parameters")))

@@ -74,6 +74,8 @@ def rule(error: type[UpstreamError], statuses: tuple[int, ...] = (), codes: tupl
 
 
 _CALLER = (400, 413, 422)
+# Some call a prompt that does not fit a rate limit (Anthropic: 429 "prompt is too long") or a failure of theirs.
+_TOO_LONG = (*_CALLER, 429, 500)
 
 _BILLING_CODES = (
     "arrearage",  # Alibaba
@@ -99,21 +101,21 @@ RULES: tuple[Rule, ...] = (
     # The key.
     rule(AuthRejected, (401,)),
     rule(AuthRejected, (400,), ("api_key_invalid", "invalid_api_key", "wrong_api_key", "authentication_error")),
-    rule(AuthRejected, (400,), (), ("incorrect api key", "api key not valid")),
-    rule(AuthRejected, (403,), ("unauthorized", "forbidden", "invalid_api_key", "authentication_error")),
+    rule(AuthRejected, (400, 403), (), ("incorrect api key", "api key not valid")),
+    rule(AuthRejected, (403,), ("unauthorized", "forbidden", "api_key_invalid", "invalid_api_key", "authentication_error")),
     rule(AuthRejected, (403,), (), ("unregistered callers", "invalid api key")),
     rule(PermissionRefused, (400,), ("organization_restricted",)),  # Groq
     # Too large: no waiting heals it, a larger window may.
-    rule(ContextTooLong, (429,), (), ("request too large",)),
+    rule(ContextTooLong, _TOO_LONG, (), ("request too large",)),
     rule(ContextTooLong, (413,)),
     rule(
         ContextTooLong,
-        _CALLER,
+        _TOO_LONG,
         ("context_length_exceeded", "exceed_context_size_error", "request_too_large", "too_many_prompt_tokens", "too_many_tokens", "1261"),
     ),
     rule(
         ContextTooLong,
-        _CALLER,
+        _TOO_LONG,
         (),
         (
             "prompt is too long",

@@ -42,6 +42,8 @@ class GeminiStreamParser(StreamParser):
     def feed(self, event: SseEvent) -> ChatDelta:
         if not event.data:
             return _NOTHING
+        if event.data.strip() == b"[DONE]":  # proxies end streams the OpenAI way
+            return ChatDelta(is_end=True)
         body = decode_or_none(event.data)
         if not isinstance(body, dict):
             raise InvalidBody(f"a stream event that is no JSON object: {snippet(event.data)}")
@@ -50,7 +52,8 @@ class GeminiStreamParser(StreamParser):
             raise error
         usage = self._take_usage(object_at(body, "usageMetadata"))
         self.upstream_id = text_at(body, "responseId") or self.upstream_id
-        deltas = [self._candidate(candidate) for candidate in list_at(body, "candidates") if isinstance(candidate, dict)]
+        candidates = [candidate for candidate in list_at(body, "candidates") if isinstance(candidate, dict)]
+        deltas = [self._candidate(position, candidate) for position, candidate in enumerate(candidates)]
         blocked = is_blocked(body) and not deltas
         self.is_complete = self.is_complete or blocked or (bool(self._finished) and self._finished >= self._seen)
         self.usage_is_final = self.is_complete and self.usage.is_complete
@@ -75,9 +78,10 @@ class GeminiStreamParser(StreamParser):
         self.usage = usage
         return usage
 
-    def _candidate(self, candidate: JsonObject) -> dict[str, Any]:
+    def _candidate(self, position: int, candidate: JsonObject) -> dict[str, Any]:
         """The fields of one candidate's delta."""
-        index = count_at(candidate, "index") or 0
+        numbered = count_at(candidate, "index")
+        index = position if numbered is None else numbered
         self._seen.add(index)
         parts = parts_of(candidate)
         calls = tuple(self._call(index, part) for part in filter(is_call, parts))

@@ -13,7 +13,7 @@ from providers.upstream.adapters.json_values import (
     snippet,
     text_at,
 )
-from providers.upstream.adapters.openai_message import arguments_text, finish_reason, logprobs_of, reasoning_of, text_and_thinking
+from providers.upstream.adapters.openai_message import arguments_of, finish_reason, logprobs_of, reasoning_of, text_and_thinking
 from providers.upstream.adapters.openai_usage import parse_usage
 from providers.upstream.adapters.reported_cost import with_reported_cost
 from providers.upstream.errors import InvalidBody
@@ -74,7 +74,7 @@ def _tool_calls(message: JsonObject) -> tuple[ToolCall, ...]:
         ToolCall(
             id=text_at(call, "id") or f"call_{position}",
             name=text_at(object_at(call, "function"), "name"),
-            arguments=arguments_text(object_at(call, "function").get("arguments")),
+            arguments=arguments_of(object_at(call, "function")),
         )
         for position, call in enumerate(calls)
     )

@@ -56,6 +56,11 @@ def text_and_thinking(content: Any) -> tuple[str, str]:
     return text, thinking
 
 
+def arguments_of(function: JsonObject) -> str:
+    """The arguments of a called function; the oldest TGI calls them ``parameters``."""
+    return arguments_text(function["arguments"] if "arguments" in function else function.get("parameters"))
+
+
 def arguments_text(value: Any) -> str:
     """JSON text; older TGI sends the object itself."""
     if value is None:

@@ -16,7 +16,7 @@ _NOTHING: Mapping[str, JsonObject] = MappingProxyType({})
 
 # Labels for the provider's own books that only OpenAI and Azure know; leaving them out changes no answer.
 LABELS = frozenset(
-    ("metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "user")
+    ("metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "user", "usage")
 )  # fmt: skip
 
 
@@ -27,11 +27,12 @@ class Profile:
     ``stream_options``: whether it takes the field; a service that does not reports usage unasked. ``output_limit``: its only name
     for the limit, ``None`` when it takes both. ``renamed``: its names for OpenAI's fields. ``required``: its word for
     ``tool_choice: required``; ``named_tool``: whether ``tool_choice`` may name a tool. ``developer_role``: whether it knows the role
-    (else ``system``, which means the same). ``efforts``: what stands for a ``reasoning_effort`` it words differently.
-    ``reasoning_key``: the key of an assistant turn that takes earlier reasoning back. ``left_out``: fields it refuses or ignores
-    that change no answer. ``refused``: fields it refuses that do. ``parts``: the content parts it takes, ``None`` for all.
-    ``message_keys``: the keys each role may have, ``None`` for all. ``call_id_chars``: the exact length of a tool call id (letters
-    and digits only), ``None`` when free. ``needs_parameters``: a tool without parameters must say so with an empty schema.
+    (else ``system``, which means the same). ``tool_images``: whether a tool's result may hold images. ``efforts``: what stands for a
+    ``reasoning_effort`` it words differently. ``reasoning_key``: the key of an assistant turn that takes earlier reasoning back.
+    ``left_out``: fields it refuses or ignores that change no answer. ``refused``: fields it refuses that do. ``parts``: the content
+    parts it takes, ``None`` for all. ``message_keys``: the keys each role may have, ``None`` for all. ``call_id_chars``: the exact
+    length of a tool call id (letters and digits only), ``None`` when free. ``needs_parameters``: a tool without parameters must say so
+    with an empty schema.
     """
 
     stream_options: bool = True
@@ -40,6 +41,7 @@ class Profile:
     required: str = "required"
     named_tool: bool = True
     developer_role: bool = False
+    tool_images: bool = False
     several_choices: bool = True
     json_schema: bool = True
     efforts: Mapping[str, JsonObject] = field(default_factory=lambda: _NOTHING)
@@ -52,7 +54,7 @@ class Profile:
     needs_parameters: bool = False
 
 
-PLAIN = Profile(developer_role=True)
+PLAIN = Profile(developer_role=True, left_out=frozenset({"usage"}))
 """OpenAI itself, and servers nobody described."""
 
 # https://docs.mistral.ai/api/ : unknown fields are refused (422 extra_forbidden), stream_options and name among them; usage comes
@@ -96,7 +98,7 @@ _DEEPSEEK = Profile(
 _GROQ = Profile(
     developer_role=True,
     several_choices=False,
-    left_out=frozenset({"metadata", "store"}),
+    left_out=frozenset({"metadata", "store", "usage"}),
     refused=frozenset({"logprobs", "top_logprobs", "logit_bias"}),
     parts=frozenset({"text", "image_url"}),
     message_keys={
@@ -131,7 +133,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         # https://openrouter.ai/docs/api/reference/parameters : normalises everything itself; wants reasoning back under its own key.
         "openrouter": Profile(developer_role=True, reasoning_key="reasoning"),
         # https://docs.x.ai/docs/api-reference : the developer role is a synonym of system.
-        "xai": Profile(developer_role=True, reasoning_key="reasoning_content", left_out=frozenset({"metadata", "store"})),
+        "xai": Profile(developer_role=True, reasoning_key="reasoning_content", left_out=frozenset({"metadata", "store", "usage"})),
         "mistral": _MISTRAL,
         "ditectrev": _MISTRAL,
         "deepseek": _DEEPSEEK,
@@ -166,7 +168,9 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         ),
         "vllm": Profile(efforts=_TEMPLATE_OFF, reasoning_key="reasoning_content", left_out=LABELS - {"user"}),
         # A named tool_choice is read as "auto": the one tool alone with "required" means the same.
-        "llamacpp": Profile(named_tool=False, efforts=_TEMPLATE_OFF, reasoning_key="reasoning_content", left_out=LABELS - {"user"}),
+        "llamacpp": Profile(
+            tool_images=True, named_tool=False, efforts=_TEMPLATE_OFF, reasoning_key="reasoning_content", left_out=LABELS - {"user"}
+        ),
         # https://docs.ollama.com/api/openai-compatibility : the /v1 door.
         "ollama": Profile(developer_role=True, several_choices=False, reasoning_key="reasoning", left_out=LABELS - {"user"}),
     }

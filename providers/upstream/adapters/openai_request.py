@@ -100,24 +100,24 @@ def _translated(request: ChatRequest, profile: Profile) -> JsonObject:
     }
     if not request.tools and request.tool_choice is not None and request.tool_choice.mode in _FORCING:
         raise refusal("tool_choice", "no tools are given")
-    messages = [_message(position, message, profile.reasoning_key) for position, message in enumerate(request.messages)]
+    messages = [_message(position, message, profile) for position, message in enumerate(request.messages)]
     return {"messages": messages, **{name: value for name, value in optional.items() if value is not None}}
 
 
 _FORCING = (ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED)
 
 
-def _message(position: int, message: Message, reasoning_key: str | None) -> JsonObject:
+def _message(position: int, message: Message, profile: Profile) -> JsonObject:
     where = f"messages[{position}]"
     body: JsonObject = {"role": message.role.value}
-    content = _content(where, message)
+    content = _content(where, message, profile)
     if message.role is Role.TOOL:
         body["tool_call_id"] = message.tool_call_id or ""
     if message.name is not None and message.role is not Role.TOOL:
         body["name"] = message.name
     reasoning = "".join(part.text for part in message.parts if isinstance(part, ReasoningPart))
-    if reasoning and reasoning_key is not None and message.role is Role.ASSISTANT:
-        body[reasoning_key] = reasoning
+    if reasoning and profile.reasoning_key is not None and message.role is Role.ASSISTANT:
+        body[profile.reasoning_key] = reasoning
     if message.tool_calls:
         body["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
     # An assistant turn of tool calls alone has no content; everybody else needs at least an empty one.
@@ -126,13 +126,13 @@ def _message(position: int, message: Message, reasoning_key: str | None) -> Json
     return body
 
 
-def _content(where: str, message: Message) -> str | list[JsonObject]:
+def _content(where: str, message: Message, profile: Profile) -> str | list[JsonObject]:
     parts = message.parts
     if message.role is Role.ASSISTANT:
         parts = tuple(part for part in parts if not isinstance(part, ReasoningPart))
     if all(isinstance(part, TextPart) for part in parts):
         return message.text if len(parts) < 2 or message.role is not Role.USER else [_part(where, part) for part in parts]
-    if message.role is not Role.USER:
+    if message.role is not Role.USER and not (message.role is Role.TOOL and profile.tool_images):
         raise refusal(f"{where}.content", f"images in a turn of role {message.role.value}")
     return [_part(where, part) for part in parts]
 

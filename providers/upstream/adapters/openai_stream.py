@@ -16,7 +16,7 @@ from providers.upstream.adapters.json_values import (
     snippet,
     text_at,
 )
-from providers.upstream.adapters.openai_message import arguments_text, finish_reason, logprobs_of, reasoning_of, text_and_thinking
+from providers.upstream.adapters.openai_message import arguments_of, finish_reason, logprobs_of, reasoning_of, text_and_thinking
 from providers.upstream.adapters.openai_usage import parse_usage
 from providers.upstream.adapters.reported_cost import with_reported_cost
 from providers.upstream.errors import InvalidBody
@@ -186,5 +186,5 @@ class OpenAIStreamParser(StreamParser):
             index=index,
             id=text_at(call, "id") or (f"call_{index}" if starts else None),
             name=name,
-            arguments=arguments_text(function.get("arguments")),
+            arguments=arguments_of(function),
         )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from providers.upstream.adapters.json_values import count_at, object_at
 from providers.upstream.types import JsonObject, TokenUsage
 
+# Beside ``prompt_tokens_details``, and inside of ``prompt_tokens`` like those: DeepSeek, Mistral, Together, Venice.
+_CACHED = ("prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens", "cache_read_input_tokens")
+
 
 def parse_usage(body: JsonObject) -> TokenUsage | None:
     """Disjoint buckets from inclusive counts; ``None`` when the body carries no usage.
@@ -23,15 +26,15 @@ def parse_usage(body: JsonObject) -> TokenUsage | None:
         return _usage_of_timings(object_at(body, "timings"))
     prompt_details = object_at(usage, "prompt_tokens_details")
     completion_details = object_at(usage, "completion_tokens_details")
-    cached = _first_count(count_at(prompt_details, "cached_tokens"), count_at(usage, "prompt_cache_hit_tokens", "num_cached_tokens"))
+    cached = _told(count_at(prompt_details, "cached_tokens"), *(count_at(usage, name) for name in _CACHED))
     if cached is None:
         cached = count_at(object_at(body, "timings"), "cache_n")  # llama.cpp before it had prompt_tokens_details
     written = count_at(prompt_details, "cache_write_tokens")
     audio_in, image_in = count_at(prompt_details, "audio_tokens"), count_at(prompt_details, "image_tokens")
-    reasoning = _first_count(count_at(completion_details, "reasoning_tokens"), count_at(usage, "reasoning_tokens"))
+    reasoning = _told(count_at(completion_details, "reasoning_tokens"), count_at(usage, "reasoning_tokens"))
     audio_out = count_at(completion_details, "audio_tokens")
     outside = _outside_total(count_at(usage, "total_tokens"), prompt, completion)
-    if outside > 0 and prompt is not None and (outside == audio_in or "prompt_audio_seconds" in usage):
+    if outside > 0 and prompt is not None and (outside == audio_in or usage.get("prompt_audio_seconds")):
         prompt += outside  # Mistral: audio input comes on top
         audio_in = audio_in or outside
     elif outside > 0 and completion is not None:
@@ -54,8 +57,9 @@ def parse_usage(body: JsonObject) -> TokenUsage | None:
     )
 
 
-def _first_count(*counts: int | None) -> int | None:
-    return next((count for count in counts if count is not None), None)
+def _told(*counts: int | None) -> int | None:
+    """The first that says something: a zero may be the default of a field that is never filled. ``None`` where none is there."""
+    return next((count for count in counts if count), None if all(count is None for count in counts) else 0)
 
 
 def _outside_total(total: int | None, prompt: int | None, completion: int | None) -> int:

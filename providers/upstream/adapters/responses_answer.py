@@ -35,7 +35,7 @@ def parse_answer(response: HttpResponse) -> ChatResponse:
     if body.get("status") in _UNFINISHED:
         raise InvalidBody(f"an answer that is not finished: {body['status']}")
     items = [item for item in body["output"] if isinstance(item, dict)]
-    calls = tuple(call for call in map(_call, items) if call is not None)
+    calls = tuple(_call(position, item) for position, item in enumerate(item for item in items if item.get("type") == "function_call"))
     contents = [part for item in items if item.get("type") == "message" for part in list_at(item, "content")]
     choice = ChatChoice(
         index=0,
@@ -105,12 +105,10 @@ def _taken(total: int | None, part: int | None) -> tuple[int | None, int | None]
     return total - part, part
 
 
-def _call(item: JsonObject) -> ToolCall | None:
-    if item.get("type") != "function_call":
-        return None
+def _call(position: int, item: JsonObject) -> ToolCall:
     arguments = item.get("arguments")
     text = arguments if isinstance(arguments, str) else encode_text(arguments or {})
-    return ToolCall(text_at(item, "call_id") or text_at(item, "id"), text_at(item, "name"), text)
+    return ToolCall(text_at(item, "call_id") or text_at(item, "id") or f"call_{position}", text_at(item, "name"), text)
 
 
 def _reasoning(item: JsonObject) -> ReasoningPart | None:

@@ -13,7 +13,7 @@ from providers.upstream.types import ChatDelta, JsonObject, TokenUsage, ToolCall
 
 _NOTHING = ChatDelta()
 _REASONING = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta", "response.reasoning.delta"})
-_LAST = frozenset({"response.completed", "response.incomplete"})
+_LAST = frozenset({"response.completed", "response.incomplete", "response.done"})  # the last one: OpenRouter's beta
 
 
 class ResponsesStreamParser(StreamParser):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import anthropic
 
-from tests.aigateway.clients.base import OUTPUT_TOKENS, SUNNY, TIMEOUT_S, WEATHER_QUESTION, WEATHER_SCHEMA, Heard, OfficialClient
+from tests.aigateway.clients.base import OUTPUT_TOKENS, SUNNY, TIMEOUT_S, WEATHER_QUESTION, WEATHER_SCHEMA, Heard, OfficialClient, Talk
 
 TOOL = {"name": "get_weather", "description": "Weather of a city", "input_schema": WEATHER_SCHEMA}
 
@@ -28,6 +28,15 @@ class AnthropicClient(OfficialClient):
 
     def ask(self, model: str, prompt: str, *, stream: bool = False) -> Heard:
         return heard_of(self._send(model, [{"role": "user", "content": prompt}], stream=stream))
+
+    def talk(self, model: str, talk: Talk, *, stream: bool = False) -> Heard:
+        messages = [{"role": "assistant" if number % 2 else "user", "content": text} for number, text in enumerate(talk.turns)]
+        if talk.picture:
+            shown = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": talk.picture}}
+            messages[-1]["content"] = [{"type": "text", "text": talk.turns[-1]}, shown]
+        system = talk.system or anthropic.omit
+        stops = list(talk.stop) or anthropic.omit
+        return heard_of(self._send(model, messages, stream=stream, system=system, stop_sequences=stops))
 
     def call_tool(self, model: str, *, stream: bool) -> tuple[Heard, Any]:
         question = [{"role": "user", "content": WEATHER_QUESTION}]

@@ -11,7 +11,6 @@ WEATHER_SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, 
 WEATHER_QUESTION = "What is the weather?"
 SUNNY = "Sunny, 21 degrees"
 OUTPUT_TOKENS = 500
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 TIMEOUT_S = 20.0
 OPENAI_TOOL = {
     "type": "function",
@@ -32,6 +31,25 @@ class Heard:
     calls: tuple[tuple[str, dict[str, Any]], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """A conversation so far: ``turns`` are questions and answers in turn, a question last. ``picture`` is the base64 of a PNG
+    shown with the last question."""
+
+    turns: tuple[str, ...]
+    system: str = ""
+    stop: tuple[str, ...] = ()
+    picture: str = ""
+
+    def as_openai(self) -> list[dict[str, Any]]:
+        """The messages of OpenAI's chat completions."""
+        said = [{"role": "assistant" if number % 2 else "user", "content": text} for number, text in enumerate(self.turns)]
+        if self.picture:
+            shown = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{self.picture}"}}
+            said[-1]["content"] = [{"type": "text", "text": self.turns[-1]}, shown]
+        return [{"role": "system", "content": self.system}, *said] if self.system else said
+
+
 @dataclass
 class OfficialClient(ABC):
     """``refusals`` names the class of the exception for each HTTP status, ``breaks`` what a stream that breaks off raises.
@@ -50,12 +68,16 @@ class OfficialClient(ABC):
     thoughts_are_output: ClassVar[bool] = True
     adds_up_usage: ClassVar[bool] = False
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most keep nothing that must be ended
         """Ends what the client keeps open."""
 
     @abstractmethod
     def ask(self, model: str, prompt: str, *, stream: bool = False) -> Heard:
         """A whole text answer."""
+
+    @abstractmethod
+    def talk(self, model: str, talk: Talk, *, stream: bool = False) -> Heard:
+        """The next answer of a conversation."""
 
     @abstractmethod
     def call_tool(self, model: str, *, stream: bool) -> tuple[Heard, Any]:

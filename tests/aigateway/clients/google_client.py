@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from google import genai
 from google.genai import errors, types
 
-from tests.aigateway.clients.base import OUTPUT_TOKENS, SUNNY, TIMEOUT_S, WEATHER_QUESTION, WEATHER_SCHEMA, Heard, OfficialClient
+from tests.aigateway.clients.base import OUTPUT_TOKENS, SUNNY, TIMEOUT_S, WEATHER_QUESTION, WEATHER_SCHEMA, Heard, OfficialClient, Talk
 
 DECLARATION = types.FunctionDeclaration(name="get_weather", description="Weather of a city", parameters_json_schema=WEATHER_SCHEMA)
 TOOLS = [types.Tool(function_declarations=[DECLARATION])]
@@ -32,6 +33,15 @@ class GoogleClient(OfficialClient):
 
     def ask(self, model: str, prompt: str, *, stream: bool = False) -> Heard:
         return self._send(model, [user_says(prompt)], stream=stream)[0]
+
+    def talk(self, model: str, talk: Talk, *, stream: bool = False) -> Heard:
+        contents = [
+            types.Content(role="model" if number % 2 else "user", parts=[types.Part(text=text)]) for number, text in enumerate(talk.turns)
+        ]
+        if talk.picture:
+            contents[-1].parts.append(types.Part.from_bytes(data=base64.b64decode(talk.picture), mime_type="image/png"))
+        settings = {"system_instruction": talk.system or None, "stop_sequences": list(talk.stop) or None}
+        return self._send(model, contents, stream=stream, **settings)[0]
 
     def call_tool(self, model: str, *, stream: bool) -> tuple[Heard, Any]:
         return self._send(model, [user_says(WEATHER_QUESTION)], stream=stream, tools=TOOLS, tool_config=FORCED)

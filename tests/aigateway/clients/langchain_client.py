@@ -9,7 +9,7 @@ import openai
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
 
-from tests.aigateway.clients.base import OPENAI_TOOL, OUTPUT_TOKENS, SUNNY, TIMEOUT_S, WEATHER_QUESTION, Heard, OfficialClient
+from tests.aigateway.clients.base import OPENAI_TOOL, OUTPUT_TOKENS, SUNNY, TIMEOUT_S, WEATHER_QUESTION, Heard, OfficialClient, Talk
 
 
 @dataclass
@@ -32,6 +32,10 @@ class LangChainClient(OfficialClient):
 
     def ask(self, model: str, prompt: str, *, stream: bool = False) -> Heard:
         return heard_of(send(self.chat(model), [HumanMessage(prompt)], stream=stream))
+
+    def talk(self, model: str, talk: Talk, *, stream: bool = False) -> Heard:
+        chat = self.chat(model)
+        return heard_of(send(chat.bind(stop=list(talk.stop)) if talk.stop else chat, talk.as_openai(), stream=stream))
 
     def call_tool(self, model: str, *, stream: bool) -> tuple[Heard, Any]:
         chat = self.chat(model).bind_tools([OPENAI_TOOL], tool_choice="get_weather")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,11 +18,13 @@ from tests.aigateway.clients.base import (
     WEATHER_QUESTION,
     Heard,
     OfficialClient,
+    Talk,
     tool_turn,
 )
 
 SCRIPT = Path(__file__).with_name("litellm_script.py")
 PYTHON = Path(__file__).resolve().parents[3] / ".venv" / "litellm" / "bin" / "python"
+START_AND_ANSWER_S = 60.0
 
 
 class LiteLLMError(Exception):
@@ -52,11 +55,49 @@ KINDS = {
 }
 
 
+class LiteLLMProcess:
+    """Starts at the first question, which takes seconds, and ends with its standard input."""
+
+    def __init__(self) -> None:
+        self._running: subprocess.Popen[str] | None = None
+
+    def exchange(self, question: dict[str, Any]) -> dict[str, Any]:
+        self._running = running = self._running or self._start()
+        assert running.stdin is not None
+        assert running.stdout is not None
+        running.stdin.write(json.dumps(question) + "\n")
+        running.stdin.flush()
+        if not select.select([running.stdout], [], [], START_AND_ANSWER_S)[0]:
+            running.kill()
+            self.close()
+            raise AssertionError(f"litellm said nothing for {START_AND_ANSWER_S} s to {question}")
+        told: dict[str, Any] = json.loads(running.stdout.readline())
+        return told
+
+    def close(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            assert running.stdin is not None
+            assert running.stdout is not None
+            running.stdin.close()
+            running.wait(TIMEOUT_S)
+            running.stdout.close()
+
+    def _start(self) -> subprocess.Popen[str]:
+        assert PYTHON.exists(), "litellm's environment is missing: make .venv/litellm/.installed"
+        quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+        return subprocess.Popen(
+            [str(PYTHON), str(SCRIPT)], env=quiet, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+
+
+PROCESS = LiteLLMProcess()
+"""One for all clients: each question brings its key and its address."""
+
+
 @dataclass
 class LiteLLMClient(OfficialClient):
-    """Through OpenAI's format. The process is started at the first call and ends with its standard input."""
-
-    process: subprocess.Popen[str] = field(init=False)
+    """Through OpenAI's format."""
 
     name: ClassVar = "litellm"
     refusals: ClassVar = {401: Authentication, 404: NotFound, 503: Unavailable}
@@ -64,22 +105,14 @@ class LiteLLMClient(OfficialClient):
     service: ClassVar[str] = "openai"
     base_path: ClassVar[str] = "/v1"
 
-    def __post_init__(self) -> None:
-        assert PYTHON.exists(), "litellm's environment is missing: make .venv/litellm/.installed"
-        quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
-        self.process = subprocess.Popen(
-            [str(PYTHON), str(SCRIPT)], env=quiet, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-
     def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait(TIMEOUT_S)
-        self.process.stdout.close()
+        PROCESS.close()
 
     def ask(self, model: str, prompt: str, *, stream: bool = False) -> Heard:
         return self._send(model, [{"role": "user", "content": prompt}], stream=stream)[0]
+
+    def talk(self, model: str, talk: Talk, *, stream: bool = False) -> Heard:
+        return self._send(model, talk.as_openai(), stream=stream, **({"stop": list(talk.stop)} if talk.stop else {}))[0]
 
     def call_tool(self, model: str, *, stream: bool) -> tuple[Heard, Any]:
         question = [{"role": "user", "content": WEATHER_QUESTION}]
@@ -97,7 +130,7 @@ class LiteLLMClient(OfficialClient):
     def _send(self, model: str, messages: list[Any], *, stream: bool, **fields: Any) -> tuple[Heard, dict[str, Any]]:
         if stream:
             fields |= {"stream": True, "stream_options": {"include_usage": True}}
-        told = self._exchange(
+        told = PROCESS.exchange(
             {
                 "model": f"{self.service}/{model}",
                 "messages": messages,
@@ -107,22 +140,16 @@ class LiteLLMClient(OfficialClient):
                 "num_retries": 0,
                 "max_retries": 0,
                 "timeout": TIMEOUT_S,
+                # Else it wants the package "mcp" for any tool, only to find that these are none of its proxy's.
+                "_skip_mcp_handler": True,
                 **fields,
             }
         )
+        if "error" in told:
+            raise KINDS.get(told["error"], LiteLLMError)(told["error"], told["status"], told["text"])
         message, usage = told["message"], told["usage"]
         calls = tuple((call["function"]["name"], json.loads(call["function"]["arguments"])) for call in message.get("tool_calls", ()))
         return Heard(message.get("content") or "", told["finish"], usage["input"], usage["output"], calls), message
-
-    def _exchange(self, question: dict[str, Any]) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(question) + "\n")
-        self.process.stdin.flush()
-        told = json.loads(self.process.stdout.readline())
-        if "error" in told:
-            raise KINDS.get(told["error"], LiteLLMError)(told["error"], told["status"], told["text"])
-        return told
 
 
 @dataclass
@@ -132,3 +159,9 @@ class LiteLLMAsAnthropicClient(LiteLLMClient):
     name: ClassVar = "litellm-anthropic"
     service: ClassVar = "anthropic"
     base_path: ClassVar = ""
+
+    @staticmethod
+    def status_of(error: Exception) -> int:
+        """litellm takes every 5xx of this format for a 500."""
+        status = LiteLLMClient.status_of(error)
+        return 503 if status == 500 and "overloaded_error" in str(error) else status

@@ -18,6 +18,7 @@ from tests.aigateway.clients.base import (
     Heard,
     OfficialClient,
     Pieces,
+    Talk,
     tool_turn,
 )
 
@@ -35,6 +36,9 @@ class OpenAIClient(OfficialClient):
 
     def ask(self, model: str, prompt: str, *, stream: bool = False) -> Heard:
         return self._send(model, [{"role": "user", "content": prompt}], stream=stream)[0]
+
+    def talk(self, model: str, talk: Talk, *, stream: bool = False) -> Heard:
+        return self._send(model, talk.as_openai(), stream=stream, **({"stop": list(talk.stop)} if talk.stop else {}))[0]
 
     def call_tool(self, model: str, *, stream: bool) -> tuple[Heard, Any]:
         question = [{"role": "user", "content": WEATHER_QUESTION}]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -27,17 +25,23 @@ from usage.models import LedgerEntry
 T = TypeVar("T")
 C = TypeVar("C", bound=OfficialClient)
 PATIENCE_S = 10.0
-UPSTREAMS = (
-    *("openai", "azure", "anthropic", "gemini", "gemini_openai", "mistral", "deepseek", "groq", "openrouter", "xai", "vllm", "llamacpp"),
-    *("ollama", "cohere", "huggingface", "huggingface_endpoint", "perplexity"),
+WIRES = ("openai", "anthropic", "gemini", "ollama", "cohere", "huggingface_endpoint")
+"""One kind of provider for each wire format."""
+FLAVOURS = (
+    *("azure", "gemini_openai", "mistral", "deepseek", "groq", "openrouter", "xai", "vllm", "llamacpp", "huggingface", "perplexity"),
+    "transformers",
 )
-"""Kinds of providers: each is a wire format or a flavour of one."""
+"""What speaks OpenAI's chat completions in its own way: kinds of providers, and a server that has no kind of its own."""
+UPSTREAMS = WIRES + FLAVOURS
+BREAKING_DOWN = ("openai", "anthropic", "gemini")
+"""The wire formats that tell cached and reasoning tokens apart from the others."""
 TOOLED = tuple(kind for kind in UPSTREAMS if kind not in ("huggingface_endpoint", "perplexity"))
 """Text generation and Perplexity know no tools."""
 SCHEMED = tuple(kind for kind in UPSTREAMS if kind != "deepseek")
 """DeepSeek has JSON mode, but takes no schema."""
 RUNNING_TOTALS = ("xai", "perplexity")
-"""Each chunk of their streams tells the usage so far, and reaches OpenAI's clients byte for byte."""
+"""Each chunk of their streams tells the usage so far and reaches OpenAI's clients byte for byte, so a client that adds up
+what the chunks tell (LangChain) counts too much; it does the same without a gateway in between."""
 SEEING = tuple(kind for kind in UPSTREAMS if kind not in ("deepseek", "huggingface_endpoint"))
 
 
@@ -62,6 +66,7 @@ class World:
     key: str
     simulator: SimulatorHandle
     clients: dict[tuple[type[OfficialClient], str], Any] = field(default_factory=dict)
+    known_answers: dict[str, str] = field(default_factory=dict)
 
     def client(self, make: type[C], key: str | None = None) -> C:
         """The one client of its kind with this key: each makes a connection pool, litellm a process."""
@@ -79,22 +84,19 @@ class World:
 
     def recorded(self, call: Callable[[], T]) -> tuple[T, Spent]:
         """Makes one call; exactly one line on the bill and one on the ledger must follow."""
-        before, posted = len(self.simulator.bill()), last_entry()
+        self.simulator.ask("DELETE", "/_sim/bill")
+        posted = last_entry()
         answer = call()
-        [billed] = self.simulator.bill(before + 1)[before:]
+        [billed] = self.simulator.bill(1)
         return answer, Spent(billed, entry_after(posted))
 
-    def said(self, prompt: str, **fields: Any) -> str:
+    def said(self, prompt: str) -> str:
         """What the simulator answers to this prompt, whatever the wire format."""
-        address = urlsplit(self.simulator.origin)
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE_S)
-        body = {"model": "sim-small", "messages": [{"role": "user", "content": prompt}], **fields}
-        try:
-            connection.request("POST", "/v1/chat/completions", json.dumps(body))
-            answer = json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
-        return answer["choices"][0]["message"]["content"]
+        if prompt not in self.known_answers:
+            body = {"model": "sim-small", "messages": [{"role": "user", "content": prompt}]}
+            answer = self.simulator.ask("POST", "/v1/chat/completions", body)
+            self.known_answers[prompt] = answer["choices"][0]["message"]["content"]
+        return self.known_answers[prompt]
 
 
 def last_entry() -> int:
@@ -116,7 +118,8 @@ def entry_after(number: int) -> LedgerEntry:
 def register_every_kind(simulator: SimulatorHandle) -> None:
     port = urlsplit(simulator.origin).port or 0
     for kind in UPSTREAMS:
-        provider = Provider(slug=kind, label=kind, kind=kind, base_url=base_url_for(kind, port), allow_private=True)
+        row = kind if kind in KINDS else "openai_compatible"
+        provider = Provider(slug=kind, label=kind, kind=row, base_url=base_url_for(kind, port), allow_private=True)
         actions.create_provider(provider, SYSTEM, Secret(f"upstream-key-of-{kind}"))
         for name in ("sim-small", "sim-cached", "sim-reasoner"):
             _add_model(provider, MODELS_BY_NAME[name])
@@ -125,15 +128,15 @@ def register_every_kind(simulator: SimulatorHandle) -> None:
 
 def _add_model(provider: Provider, model: SimulatedModel) -> None:
     capabilities = set(KINDS[provider.kind].default_capabilities) | {Capability.COUNT_TOKENS, Capability.EMBEDDINGS, Capability.REASONING}
-    if provider.kind in TOOLED:
+    if provider.slug in TOOLED:
         capabilities |= {Capability.TOOLS, Capability.JSON_MODE}
-    if provider.kind in SCHEMED:
+    if provider.slug in SCHEMED:
         capabilities.add(Capability.JSON_SCHEMA)
-    if provider.kind in SEEING:
+    if provider.slug in SEEING:
         capabilities.add(Capability.VISION)
     deployment = Deployment.objects.create(
         provider=provider,
-        name=named(provider.kind, model.name),
+        name=named(provider.slug, model.name),
         upstream_model=model.name,
         capabilities=sorted(capabilities),
         max_output_tokens=model.max_output_tokens,

@@ -279,3 +279,26 @@ def test_a_named_tool_becomes_the_only_one_where_names_are_ignored() -> None:
 @pytest.mark.parametrize(("kind", "role"), [("openai", "developer"), ("groq", "developer"), ("deepseek", "system"), ("vllm", "system")])
 def test_the_developer_role_where_it_is_known(kind, role) -> None:
     assert send(kind, {"messages": [{"role": "developer", "content": "x"}]})[0]["messages"][0]["role"] == role
+
+
+# --------------------------------------------------------------------------- OpenRouter's and llama.cpp's own
+
+
+@pytest.mark.parametrize("kind", ["openai", "groq", "mistral", "xai"])
+def test_openrouters_wish_for_usage_stays_with_openrouter(kind) -> None:
+    body = {"usage": {"include": True}}
+    assert send("openrouter", body)[0]["usage"] == {"include": True}
+    sent, left_out = send(kind, body)
+    assert "usage" not in sent
+    assert left_out == ("usage",)
+
+
+def test_an_image_in_a_tools_result_goes_where_the_service_looks_at_it() -> None:
+    call = Message(Role.ASSISTANT, tool_calls=(ToolCall("c1", "look", "{}"),))
+    result = Message(Role.TOOL, (ImagePart(data="aGk=", media_type="image/png"),), tool_call_id="c1")
+    request = rig.chat_request(messages=(call, result))
+    http = ADAPTER.render_chat(request, rig.target(rig.provider(kind="llamacpp")))
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+    assert json.loads(http.body)["messages"][1] == {"role": "tool", "tool_call_id": "c1", "content": [image]}
+    with pytest.raises(UnsupportedRequest, match="images in a turn of role tool"):
+        ADAPTER.render_chat(request, rig.target(rig.provider(kind="openai")))

@@ -82,19 +82,24 @@ def read_usage(usage: dict[str, Any]) -> dict[str, int]:
         return {}
     prompt = whole(usage.get("promptTokenCount")) + whole(usage.get("toolUsePromptTokenCount"))
     cached = min(whole(usage.get("cachedContentTokenCount")), prompt)
-    spoken = _audio(usage.get("promptTokensDetails")) - _audio(usage.get("cacheTokensDetails"))
-    audio = min(max(spoken, 0), prompt - cached)
-    audio_out = min(_audio(usage.get("candidatesTokensDetails")), whole(usage.get("candidatesTokenCount")))
-    counted = {"input_tokens": prompt - cached - audio} if has_count(usage, "promptTokenCount") else {}
+    audio = min(_uncached(usage, "AUDIO"), prompt - cached)
+    image = min(_uncached(usage, "IMAGE"), prompt - cached - audio)
+    audio_out = min(_of(usage.get("candidatesTokensDetails"), "AUDIO"), whole(usage.get("candidatesTokenCount")))
+    counted = {"input_tokens": prompt - cached - audio - image} if has_count(usage, "promptTokenCount") else {}
     return {
         **counted,
         "cache_read_tokens": cached,
         "audio_input_tokens": audio,
+        "image_input_tokens": image,
         "output_tokens": whole(usage.get("candidatesTokenCount")) - audio_out,
         "audio_output_tokens": audio_out,
         "reasoning_tokens": whole(usage.get("thoughtsTokenCount")),
     }
 
 
-def _audio(details: Any) -> int:
-    return sum(whole(detail.get("tokenCount")) for detail in details or [] if detail.get("modality") == "AUDIO")
+def _uncached(usage: dict[str, Any], modality: str) -> int:
+    return max(_of(usage.get("promptTokensDetails"), modality) - _of(usage.get("cacheTokensDetails"), modality), 0)
+
+
+def _of(details: Any, modality: str) -> int:
+    return sum(whole(detail.get("tokenCount")) for detail in details or [] if detail.get("modality") == modality)

@@ -117,8 +117,8 @@ def _add_call(turn: Turn, position: int, fragment: dict[str, Any]) -> None:
 
 
 def read_usage(body: dict[str, Any]) -> dict[str, int]:
-    """Disjoint buckets. Cached, cache-written and audio tokens are inside the prompt and reasoning inside the completion, unless
-    the total says otherwise."""
+    """Disjoint buckets. Cached, cache-written, audio and image tokens are inside the prompt and reasoning inside the completion,
+    unless the total says otherwise."""
     usage = body.get("usage") or (body.get("x_groq") or {}).get("usage") or {}
     if not has_count(usage, "prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"):
         return _usage_of_timings(body.get("timings") or {})
@@ -129,6 +129,8 @@ def read_usage(body: dict[str, Any]) -> dict[str, int]:
     inside_completion = usage.get("completion_tokens_details") or {}
     names = ("prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens", "cache_read_input_tokens")
     cached = whole(inside_prompt.get("cached_tokens")) or next((whole(usage[name]) for name in names if whole(usage.get(name))), 0)
+    if not any(has_count(part, "cached_tokens", *names) for part in (inside_prompt, usage)):  # llama.cpp before it had details
+        cached = whole((body.get("timings") or {}).get("cache_n"))
     written = whole(inside_prompt.get("cache_write_tokens"))
     audio = whole(inside_prompt.get("audio_tokens"))
     reasoning = whole(inside_completion.get("reasoning_tokens")) or whole(usage.get("reasoning_tokens"))
@@ -143,20 +145,22 @@ def read_usage(body: dict[str, Any]) -> dict[str, int]:
     elif beyond:  # xAI, Gemini's OpenAI door
         completion += beyond
         reasoning = reasoning or beyond
-    elif reasoning > completion:  # Vercel in front of Gemini, whose own figures stand beside them
+    elif reasoning > completion or (reasoning and "market_cost" in usage):  # Vercel, whose own figures stand beside them
         completion += reasoning
     cached = min(cached, prompt)  # Grok on Azure
     written = min(written, prompt - cached)
     audio = min(audio, prompt - cached - written)
+    image = min(whole(inside_prompt.get("image_tokens")), prompt - cached - written - audio)
     reasoning = min(reasoning, completion)
     spoken = min(whole(inside_completion.get("audio_tokens")), completion - reasoning)
-    counted = {"input_tokens": prompt - cached - written - audio} if has_count(usage, *prompts) else {}
+    counted = {"input_tokens": prompt - cached - written - audio - image} if has_count(usage, *prompts) else {}
     counted |= {"output_tokens": completion - reasoning - spoken} if has_count(usage, *completions) else {}
     return {
         **counted,
         "cache_read_tokens": cached,
         "cache_write_tokens": written,
         "audio_input_tokens": audio,
+        "image_input_tokens": image,
         "reasoning_tokens": reasoning,
         "audio_output_tokens": spoken,
     }

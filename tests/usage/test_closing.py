@@ -7,10 +7,12 @@ import hashlib
 import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.db import DatabaseError, transaction
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
@@ -23,7 +25,7 @@ from usage.actions import ActionRefused
 from usage.adjustments import adjust_attempt
 from usage.closing import close_month, is_unchanged, months_until, next_to_close
 from usage.export_lines import month_source
-from usage.export_months import BillingMonths, MonthInvalid, month_after, month_before, span_of
+from usage.export_months import BillingMonths, MonthInvalid, month_after, month_around, month_before, span_of
 from usage.exports import csv_chunks
 from usage.ledger import reserve_now
 from usage.models import ApiKey, Attempt, ClosedMonth, LedgerEntry
@@ -202,6 +204,18 @@ def test_what_is_no_month_is_refused(text: str) -> None:
 
 def test_months_before_and_after() -> None:
     assert (month_before("2026-01"), month_after("2026-12"), month_after("2026-01")) == ("2025-12", "2027-01", "2026-02")
+
+
+def test_R506_in_every_zone_months_follow_each_other_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2024 to 2030, all changes of clocks included; the first instant of a month is in it, the one before is not."""
+    months = [f"{year}-{number:02}" for year in range(2024, 2031) for number in range(1, 13)]
+    for name in sorted(available_timezones()):
+        zone = ZoneInfo(name)
+        monkeypatch.setattr(timezone, "get_default_timezone", lambda zone=zone: zone)
+        spans = [span_of(month) for month in months]
+        assert [span.ends_at for span in spans[:-1]] == [span.starts_at for span in spans[1:]], name
+        assert [month_around(span.starts_at) for span in spans] == months, name
+        assert [month_around(span.ends_at - timedelta(microseconds=1)) for span in spans] == months, name
 
 
 days = st.datetimes(datetime(2026, 8, 1), datetime(2026, 12, 30), timezones=st.just(UTC))

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import zipfile
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -270,6 +271,12 @@ def test_a_month_s_file_is_streamed_in_every_text_format(finance: APIClient, for
     response = finance.get(f"{MONTHS}/2026-10/file", {"format": format_name})
     assert response["Content-Disposition"].startswith('attachment; filename="costs_2026-10')
     assert len(b"".join(cast(StreamingHttpResponse, response)).splitlines()) >= 2
+
+
+def test_a_byte_order_mark_is_asked_for_in_the_query(finance: APIClient) -> None:
+    for path, query in ((f"{MONTHS}/2026-10/file", {}), ("/api/v1/ai/admin/costs", {"format": "csv"})):
+        plain, marked = (finance.get(path, {**query, **more}) for more in ({}, {"bom": "1"}))
+        assert b"".join(cast(StreamingHttpResponse, marked)) == BOM_UTF8 + b"".join(cast(StreamingHttpResponse, plain))
 
 
 def test_an_unknown_export_is_404(finance: APIClient) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.servers import PrivateRedis
 from tests.usage.limit_world import MINUTE_MS, Counting, limit
+from usage import limit_memory
 from usage.limit_types import SLOTS, Ask, Limit, Mode
 from usage.limits import asks_for, exceeded, tightest
 
@@ -192,3 +193,17 @@ def test_processes_that_count_alone_share_a_limit() -> None:
     shared = Limit("k", "user", "requests", "minute", 100, burst=3).share(4)
     assert (shared.limit, shared.burst) == (25, 1)
     assert Limit("k", "user", "requests", "minute", 0).share(4).limit == 0
+
+
+def test_counters_nobody_uses_any_more_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limit_memory, "COUNTERS_MAX", 3)
+    memory = Counting()
+    busy = limit(5, window="hour")
+    memory.take(busy)
+    for _ in range(3):
+        memory.take(limit(5, burst=5))
+    memory.now_ms += 5 * MINUTE_MS
+    memory.take(limit(5))
+    assert len(memory._memory._counters) == 2
+    assert memory.take(busy, 0).states[0].remaining == 4
+    memory.close()

@@ -92,6 +92,18 @@ def test_what_has_left_the_window_cannot_be_given_back(counting: Counting, burst
     assert counting.correct(old, -100).states[0].remaining == 10
 
 
+def test_what_left_the_window_just_now_is_not_given_back_twice(counting: Counting) -> None:
+    tokens = limit(100, measure="tokens")
+    old = counting.take(tokens, 60)
+    counting.now_ms += 30_000
+    young = counting.take(tokens, 30)
+    assert counting.correct(old, -1).states[0].reset_ms == young.states[0].reset_ms >= MINUTE_MS, "the youngest leaves last"
+    counting.now_ms += 31_000
+    assert counting.correct(old, -60).states[0].remaining == 70
+    assert counting.correct(young, -30).states[0].remaining == 100
+    assert counting.correct(young, -30).states[0].remaining == 100
+
+
 @pytest.mark.parametrize("counting", ["redis"], indirect=True)
 @pytest.mark.parametrize("burst", [None, 10])
 def test_I16_a_clock_that_jumps_neither_blocks_nor_frees_more_than_one_window(counting: Counting, burst: int | None) -> None:

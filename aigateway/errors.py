@@ -253,8 +253,8 @@ def from_upstream(error: upstream.UpstreamError, attempts: tuple[AttemptRecord, 
     if isinstance(error, upstream.CallerFault):
         return _caller_fault(error, attempts)
     _, status, category, message = next(row for row in _STATUS_OF if isinstance(error, row[0]))
-    if isinstance(error, upstream.GatewayLimited):
-        message = error.detail
+    if isinstance(error, upstream.GatewayLimited) and error.limit:
+        message = f"The rate limit of {error.limit} is reached."
     return GatewayError(
         status,
         category,

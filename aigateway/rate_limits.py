@@ -46,7 +46,7 @@ class Allowance:
             raise exceeded(self.states)
         reached = exceeded(verdict.states)
         wait_s = None if reached.wait_ms is None else reached.wait_ms / 1000
-        raise GatewayLimited(f"The rate limit of {reached.limit.name} {provider.label} is reached.", retry_after_s=wait_s)
+        raise GatewayLimited("own rate limit", limit=f"{reached.limit.name} {provider.label}", retry_after_s=wait_s)
 
     async def book(self, taken: Verdict, tokens: int | None) -> None:
         """The tokens an attempt really used in place of those taken; ``None``: nobody knows, the estimate stands."""

@@ -68,11 +68,8 @@ class _Counter:
             return None
         if limit.burst is not None:
             return math.ceil((excess - _TINY) * limit.window_ms / limit.limit)
-        for slot in sorted(self.slots):
-            excess -= self.slots[slot]
-            if excess <= 0:
-                return self._free_at_ms(limit, slot) - self.at_ms
-        return None
+        leaving = next(slot for slot in sorted(self.slots) if (excess := excess - self.slots[slot]) <= 0)
+        return self._free_at_ms(limit, leaving) - self.at_ms
 
     def reset_ms(self, limit: Limit) -> int:
         if self.used <= 0 or limit.limit == 0:

@@ -266,11 +266,15 @@ class CredentialLocked(UpstreamError):
 
 
 class GatewayLimited(UpstreamError):
-    """The gateway's own rate limit for this provider is reached; nothing was sent. ``detail`` names the limit."""
+    """The gateway's own rate limit for this provider is reached; nothing was sent. ``limit`` names it for clients."""
 
     code = "rate_limit_exceeded"
     category = ErrorCategory.THROTTLE
     trips_breaker = False
+
+    def __init__(self, detail: str = "", *, limit: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
+        self.limit = limit
 
 
 class UnsupportedRequest(CallerFault):

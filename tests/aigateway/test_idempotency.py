@@ -5,15 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import OperationalError
 from django.utils import timezone
 
+from aigateway import idempotency
 from aigateway import idempotency_store as store
+from providers import secrets
 from providers.models import ConfigVersion, Deployment, Price
 from tests.aigateway.conftest import LiveGateway, deployment
 from tests.providers.simulator.fixtures import SimulatorHandle
@@ -224,3 +231,74 @@ def test_without_a_key_nothing_is_written(gateway: LiveGateway) -> None:
     assert gateway.chat().status_code == 200
     assert not IdempotencyRecord.objects.exists()
     assert Price.objects.filter(deployment=deployment("sim-small")).exists()
+
+
+# --------------------------------------------------------------------------- a database or key ring that is away
+
+
+@pytest.mark.parametrize("failures", [1, 9])
+def test_an_answer_that_cannot_be_kept_at_once_is_delivered_and_kept_later_or_its_key_stays_taken(
+    gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    finish, left = store.finish, [failures]
+
+    def finish_when_possible(claimed: store.Claim, answer: store.StoredAnswer) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise OperationalError("away")
+        finish(claimed, answer)
+
+    monkeypatch.setattr(store, "finish", finish_when_possible)
+    monkeypatch.setattr(idempotency, "KEEP_TRIES_S", (0.0, 0.01, 0.01))
+    assert post(gateway).status_code == 200
+    until(lambda: left[0] == max(0, failures - 3), "it was not tried again")
+    if failures == 1:
+        until(lambda: was_replayed(post(gateway)), "it was not kept")
+    else:
+        assert post(gateway).status_code == 409
+    assert LedgerEntry.objects.count() == 1
+
+
+def test_a_claim_that_cannot_be_written_stops_the_request(
+    gateway: LiveGateway, simulator: SimulatorHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(question: store.Question) -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(store, "claim", away)
+    assert post(gateway).status_code == 503
+    assert simulator.journal() == []
+
+
+def test_without_a_key_ring_answers_are_delivered_and_not_kept(gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> bytes:
+        raise secrets.KeyRingMissing("no ring")
+
+    monkeypatch.setattr(secrets, "seal", missing)
+    assert post(gateway).status_code == 200
+    assert post(gateway).json()["error"]["code"] == "idempotent_result_not_stored"
+
+
+def test_a_stream_too_large_to_keep_ends_with_its_client(gateway: LiveGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "BODY_BYTES_MAX", 1)
+    body = {"model": "sim-small", "stream": True, "messages": [{"role": "user", "content": "[sim chunk_ms=50 tokens=100]"}]}
+    with gateway.client.stream("POST", "/v1/chat/completions", json=body, headers={"Idempotency-Key": "order-1"}) as response:
+        next(response.iter_raw())
+    until(lambda: LedgerEntry.objects.exists(), "the call was not closed")
+    assert LedgerEntry.objects.get().error_code == "client_closed"
+    until(lambda: post(gateway, body=body).json()["error"]["code"] == "idempotent_result_not_stored", "it may be paid twice")
+
+
+def test_a_fresh_installation_can_keep_an_answer_before_it_has_any_secret(transactional_db: None, settings: Any, tmp_path: Path) -> None:
+    settings.KEY_RING, settings.KEY_RING_FILE = None, tmp_path / "keks"
+    question = store.Question("key:a", "k", b"x" * 32, "first", None)
+    claimed = store.claim(question)
+    assert isinstance(claimed, store.Claim)
+    store.finish(claimed, store.StoredAnswer(200, "application/json", {}, b"{}"))
+    call_command("rotate_kek", add_key="k2", stdout=StringIO())
+    other = store.claim(store.Question("key:a", "k2", b"x" * 32, "under way", None))
+    assert isinstance(other, store.Claim)
+    call_command("rotate_kek", stdout=StringIO())
+    again = store.claim(replace(question, request_id="second"))
+    assert isinstance(again, store.StoredAnswer)
+    assert again.body == b"{}"

@@ -159,6 +159,26 @@ def test_the_action_refuses_what_no_limit_can_be(scope: str, subject: object, fi
         set_rate_limit(scope, subject, "requests", "minute", *figures)
 
 
+@pytest.mark.parametrize(("measure", "window"), [("words", "minute"), ("tokens", "week")])
+def test_the_action_refuses_other_measures_and_windows(measure: str, window: str) -> None:
+    with pytest.raises(actions.ActionRefused):
+        set_rate_limit("gateway", None, measure, window, 1)
+
+
+def test_the_admin_can_lift_several_limits_at_once(user: User) -> None:
+    rows = [set_rate_limit("gateway", None, "requests", "minute", 1), set_rate_limit("user", user, "tokens", "day", 1)]
+    assert {str(row) for row in rows} == {"1 requests per minute (gateway)", "1 tokens per day (user)"}
+    browser = Client()
+    browser.force_login(User.objects.create_superuser("root"), "django.contrib.auth.backends.ModelBackend")
+    changelist = reverse("admin:usage_ratelimit_changelist")
+    assert b"Whole gateway" in browser.get(changelist).content
+    before = ConfigVersion.current()
+    chosen = {"action": "delete_selected", "_selected_action": [row.pk for row in rows], "post": "yes"}
+    browser.post(changelist, chosen)
+    assert not RateLimit.objects.exists()
+    assert ConfigVersion.current() > before
+
+
 def test_I01_limits_go_on_in_this_process_while_redis_is_away_and_say_so(
     start_gateway: Callable[[], LiveGateway], simulator: SimulatorHandle, user: User, tmp_path: Path, settings: object
 ) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.servers import PrivateRedis
 from tests.usage.limit_world import MINUTE_MS, Counting, limit
+from usage import limit_memory
 from usage.limit_types import SLOTS, Ask, Limit, Mode
 from usage.limits import asks_for, exceeded, tightest
 
@@ -89,6 +90,18 @@ def test_what_has_left_the_window_cannot_be_given_back(counting: Counting, burst
     counting.now_ms += 2 * MINUTE_MS + 1000
     counting.take(tokens, 90)
     assert counting.correct(old, -100).states[0].remaining == 10
+
+
+def test_what_left_the_window_just_now_is_not_given_back_twice(counting: Counting) -> None:
+    tokens = limit(100, measure="tokens")
+    old = counting.take(tokens, 60)
+    counting.now_ms += 30_000
+    young = counting.take(tokens, 30)
+    assert counting.correct(old, -1).states[0].reset_ms == young.states[0].reset_ms >= MINUTE_MS, "the youngest leaves last"
+    counting.now_ms += 31_000
+    assert counting.correct(old, -60).states[0].remaining == 70
+    assert counting.correct(young, -30).states[0].remaining == 100
+    assert counting.correct(young, -30).states[0].remaining == 100
 
 
 @pytest.mark.parametrize("counting", ["redis"], indirect=True)
@@ -192,3 +205,17 @@ def test_processes_that_count_alone_share_a_limit() -> None:
     shared = Limit("k", "user", "requests", "minute", 100, burst=3).share(4)
     assert (shared.limit, shared.burst) == (25, 1)
     assert Limit("k", "user", "requests", "minute", 0).share(4).limit == 0
+
+
+def test_counters_nobody_uses_any_more_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limit_memory, "COUNTERS_MAX", 3)
+    memory = Counting()
+    busy = limit(5, window="hour")
+    memory.take(busy)
+    for _ in range(3):
+        memory.take(limit(5, burst=5))
+    memory.now_ms += 5 * MINUTE_MS
+    memory.take(limit(5))
+    assert len(memory._memory._counters) == 2
+    assert memory.take(busy, 0).states[0].remaining == 4
+    memory.close()

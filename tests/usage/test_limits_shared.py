@@ -13,6 +13,7 @@ import redis
 
 from tests.servers import PrivateRedis, free_port
 from tests.usage.limit_world import limit
+from usage import limits
 from usage.limit_types import Ask, Limit, Verdict
 from usage.limits import RateLimiter
 from usage.redis_connection import RedisAway, RedisConnection, RedisRefused
@@ -130,6 +131,25 @@ async def test_processes_without_redis_share_a_limit_evenly() -> None:
     taken = await limiter.take((Ask(limit(100, measure="tokens"), 80),))
     assert taken.admitted, "what is asked at once is no more than the share"
     assert (await limiter.book(taken, 10)).states[0].remaining == 15
+
+
+async def test_pages_see_what_redis_counts_and_this_process_while_it_is_away(server: PrivateRedis) -> None:
+    five = limit(5, window="hour")
+    limiter = await started(server.url)
+    await take(limiter, five)
+    assert [state.remaining for state in limiter.look_now([five])] == [4]
+    assert limiter.look_now([]) == ()
+    server.stop()
+    assert await admitted(limiter, five, 3) == 3
+    assert [state.remaining for state in limiter.look_now([five])] == [2]
+    assert await limiter.book(Verdict(True, (), (), is_shared=True), 5) is None
+    await limiter.stop()
+
+
+def test_a_process_without_a_data_plane_sees_limits_too(monkeypatch: pytest.MonkeyPatch, settings: object) -> None:
+    settings.REDIS_URL = None
+    monkeypatch.setattr(limits, "_serving", [])
+    assert [state.remaining for state in limits.states_now([limit(5)])] == [5]
 
 
 # --------------------------------------------------------------------------- the connection

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import OperationalError
 from django.test import Client
 
+from aigateway import idempotency_store as store
 from usage.actions import create_api_key
 from usage.models import Budget, BudgetAdjustment, IdempotencyRecord
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 QUOTA = {"limits": [{"period": "month", "requests": 100}]}
+
+
+def away(*_: object) -> None:
+    raise OperationalError("away")
 
 
 @pytest.fixture
@@ -78,3 +84,19 @@ def test_a_session_has_its_own_keys(rest: Client, staff: User) -> None:
 def test_reading_needs_no_key_and_keeps_nothing(rest: Client, staff: User) -> None:
     assert rest.get("/api/v1/ai/quota", headers={"Idempotency-Key": "g"}).status_code == 200
     assert not IdempotencyRecord.objects.exists()
+
+
+def test_a_write_whose_key_cannot_be_recorded_is_not_made(rest: Client, staff: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "claim", away)
+    assert put(rest, staff).status_code == 503
+    assert not Budget.objects.exists()
+
+
+def test_a_write_whose_answer_cannot_be_kept_is_answered_and_its_key_stays_taken(
+    rest: Client, staff: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "finish", away)
+    assert put(rest, staff).status_code == 200
+    repeated = put(rest, staff)
+    assert (repeated.status_code, repeated.json()["error"]["code"]) == (409, "idempotent_request_in_progress")
+    assert Budget.objects.count() == 1

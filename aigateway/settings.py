@@ -206,7 +206,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    "ENUM_NAME_OVERRIDES": {"HealthStatusEnum": [(color, color) for color in ("green", "yellow", "red", "unknown")]},
+    "ENUM_NAME_OVERRIDES": {
+        "HealthStatusEnum": [(color, color) for color in ("green", "yellow", "red", "unknown")],
+        "PeriodEnum": [(unit, unit.capitalize()) for unit in ("hour", "day", "week", "month", "total")],
+    },
     "PREPROCESSING_HOOKS": ["aigateway.api.inference_schema.drop_aliases"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

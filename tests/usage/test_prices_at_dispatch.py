@@ -18,6 +18,8 @@ from providers.upstream.types import ContextTier, PriceCard, PriceWindow, TokenU
 from tests.usage.payloads import cases, usage_of
 from tests.usage.world import TARGET, reserve_order
 from usage import exports, reports
+from usage.export_lines import fixed
+from usage.export_months import BillingMonths
 from usage.ledger import Ledger, Settlement
 from usage.models import LedgerEntry
 from usage.money import card_at, card_from_json, cost_of
@@ -165,7 +167,7 @@ def test_M13_yesterdays_csv_is_byte_identical_after_a_price_edit(ledger: Ledger)
 
 def csv_of(day: date) -> bytes:
     wide = DateRange(day - timedelta(days=2), day + timedelta(days=3))
-    return b"".join(exports.csv_chunks(exports.fixed_lines(reports.lines_in(wide, LineFilter()))))
+    return b"".join(exports.csv_chunks(fixed(reports.lines_in(wide, LineFilter()), BillingMonths.current())))
 
 
 # --------------------------------------------------------------------------- small amounts

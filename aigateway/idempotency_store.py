@@ -26,7 +26,7 @@ from usage.models import Attempt, GatewayProcess, IdempotencyRecord
 from usage.sweeper import ALIVE_FOR
 
 META_KEY = "HTTP_IDEMPOTENCY_KEY"
-REPLAYED = "Idempotency-Replayed"
+REPLAYED = "Idempotent-Replayed"
 KEPT_FOR = timedelta(hours=24)
 KEY_MAX = 255
 BODY_BYTES_MAX = 4 * 1024 * 1024

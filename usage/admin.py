@@ -17,6 +17,8 @@ from django.utils.safestring import SafeString
 
 from providers.fields import dollars
 from usage import actions, limit_admin
+from usage.account_admin import ReasonForm
+from usage.adjustments import reset_budget
 from usage.export_admin import ClosedMonthAdmin, ExportAdmin
 from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, Caps, Enforcement, Entitlement, LedgerEntry, Period, UsageTotal
 from usage.periods import period_key
@@ -125,6 +127,19 @@ class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     autocomplete_fields = ("user", "api_key", "team", "provider", "fallback_route")
     fields = ("scope", "user", "api_key", "team", "provider", "context", "period", "cap_nano", "cap_tokens", "cap_requests", "enforcement",
               "fallback_route")  # fmt: skip
+
+    action_form = ReasonForm
+    actions = ("reset_current_period",)
+
+    @admin.action(description="Let the current period begin anew (needs a reason)", permissions=["change"])
+    def reset_current_period(self, request: HttpRequest, queryset: QuerySet[Budget]) -> None:
+        try:
+            made = [reset_budget(budget, request.POST.get("reason", ""), request.user.pk) for budget in queryset]
+        except actions.ActionRefused as refusal:
+            self.message_user(request, str(refusal), messages.ERROR)
+            return
+        done = sum(each is not None for each in made)
+        self.message_user(request, f"{done} begun anew, {len(made) - done} had nothing to give back.", messages.SUCCESS)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> tuple[str, ...]:
         return () if obj is None else ("scope", "user", "api_key", "team", "provider", "context", "period")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from usage.adjustment_views import AdjustmentsView
 from usage.export_views import (
     ExportFileView,
     ExportManifestView,
@@ -30,6 +31,7 @@ urlpatterns = [
     path("admin/months", MonthsView.as_view(), name="admin-months"),
     path("admin/months/<str:month>/close", MonthCloseView.as_view(), name="admin-month-close"),
     path("admin/months/<str:month>/file", MonthFileView.as_view(), name="admin-month-file"),
+    path("admin/adjustments", AdjustmentsView.as_view(), name="admin-adjustments"),
     path("quota", OwnQuotaView.as_view(), name="quota"),
     path("admin/quotas/<int:user_id>", QuotaView.as_view(), name="admin-quota"),
     path("admin/quotas/<int:user_id>/reset", QuotaResetView.as_view(), name="admin-quota-reset"),

@@ -56,7 +56,7 @@ def post(
 
 
 def was_replayed(response: httpx.Response) -> bool:
-    return response.headers.get("Idempotency-Replayed") == "true"
+    return response.headers.get("Idempotent-Replayed") == "true"
 
 
 def until(condition: Callable[[], bool], reason: str) -> None:

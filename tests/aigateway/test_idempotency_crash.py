@@ -93,8 +93,8 @@ def test_M01_a_gateway_killed_in_flight_frees_the_key_after_the_sweep_and_not_be
     Attempt.objects.update(process_id=dead)
     sweep(timezone.now())
     answered, replayed = again(), again()
-    assert (answered.status_code, "Idempotency-Replayed" in answered.headers) == (200, False)
-    assert replayed.headers["Idempotency-Replayed"] == "true"
+    assert (answered.status_code, "Idempotent-Replayed" in answered.headers) == (200, False)
+    assert replayed.headers["Idempotent-Replayed"] == "true"
     assert sorted(line.basis for line in LedgerEntry.objects.all()) == ["estimated", "measured"], "one line for each call that was made"
 
 

@@ -44,7 +44,7 @@ def test_R509_a_repeated_write_is_made_once_and_answered_alike(rest: Client, sta
     Budget.objects.get().periods.update_or_create(key="2026-11", defaults={"requests": 5})
     path = f"/api/v1/ai/admin/quotas/{staff.pk}/reset"
     answers = [rest.post(path, reset, content_type="application/json", headers={"Idempotency-Key": "r1"}) for _ in range(3)]
-    assert [(answer.status_code, answer.get("Idempotency-Replayed")) for answer in answers] == [(200, None), (200, "true"), (200, "true")]
+    assert [(answer.status_code, answer.get("Idempotent-Replayed")) for answer in answers] == [(200, None), (200, "true"), (200, "true")]
     assert len({answer.content for answer in answers}) == 1
     assert len({answer["X-Request-ID"] for answer in answers}) == 3
     assert BudgetAdjustment.objects.count() <= 1
@@ -76,8 +76,8 @@ def test_a_stranger_gets_nothing_of_it(rest: Client, staff: User) -> None:
 def test_a_session_has_its_own_keys(rest: Client, staff: User) -> None:
     browser = Client()
     browser.force_login(staff, "django.contrib.auth.backends.ModelBackend")
-    assert [put(browser, staff).get("Idempotency-Replayed") for _ in range(2)] == [None, "true"]
-    assert put(rest, staff).get("Idempotency-Replayed") is None
+    assert [put(browser, staff).get("Idempotent-Replayed") for _ in range(2)] == [None, "true"]
+    assert put(rest, staff).get("Idempotent-Replayed") is None
     assert set(IdempotencyRecord.objects.values_list("status", flat=True)) == {200}
 
 

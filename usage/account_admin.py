@@ -1,0 +1,144 @@
+"""Admin pages for tiers, accounts of users, and what happened to budgets. Every write goes through ``usage.tiers``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.helpers import ActionForm
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+
+from providers.fields import dollars
+from usage import tiers
+from usage.actions import ActionRefused, Limits
+from usage.models import BudgetAdjustment, BudgetAlert, Caps, LedgerDay, Tier, TierLimit, UserAccount
+
+
+def limits_of(caps: Caps) -> Limits:
+    """Raises ``ActionRefused`` for what no limit can be."""
+    return Limits(caps.cap_nano, caps.cap_tokens, caps.cap_requests, caps.enforcement)
+
+
+class CapsForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Says under the fields what the database would refuse."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        try:
+            Limits(cleaned.get("cap_nano"), cleaned.get("cap_tokens"), cleaned.get("cap_requests"))
+        except ActionRefused as refusal:
+            raise forms.ValidationError(str(refusal)) from None
+        return cleaned
+
+
+class TierLimitInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = TierLimit
+    form = CapsForm
+    extra = 1
+
+
+@admin.register(Tier)
+class TierAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """What is changed here holds for every member from the next request on."""
+
+    list_display = ("name", "label", "members")
+    search_fields = ("name", "label")
+    inlines = (TierLimitInline,)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Tier | None = None) -> tuple[str, ...]:
+        return () if obj is None else ("name",)
+
+    @admin.display(description="Members")
+    def members(self, tier: Tier) -> int:
+        return tier.accounts.count()
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        for limit in formset.save(commit=False):
+            tiers.set_tier_limit(form.instance, limit.period, limits_of(limit))
+        for limit in formset.deleted_objects:
+            tiers.delete_tier_limit(limit)
+        formset.save_m2m()
+
+
+@admin.register(UserAccount)
+class UserAccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("user", "tier", "team", "updated_at")
+    list_filter = ("tier",)
+    search_fields = ("user__username",)
+    autocomplete_fields = ("user", "tier", "team")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: UserAccount | None = None) -> tuple[str, ...]:
+        return () if obj is None else ("user",)
+
+    def get_form(self, request: HttpRequest, obj: UserAccount | None = None, change: bool = False, **kwargs: Any) -> Any:
+        return super().get_form(request, obj, change=change, **{**kwargs, "form": AccountForm})
+
+    def save_model(self, request: HttpRequest, obj: UserAccount, form: forms.ModelForm[UserAccount], change: bool) -> None:
+        obj.pk = tiers.set_account(obj.user, obj.tier, obj.team_id).pk
+
+    def delete_model(self, request: HttpRequest, obj: UserAccount) -> None:
+        tiers.set_account(obj.user, None)
+        obj.delete()
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[UserAccount]) -> None:
+        for account in queryset:
+            self.delete_model(request, account)
+
+
+class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        user, team = cleaned.get("user") or getattr(self.instance, "user", None), cleaned.get("team")
+        if team is not None and user is not None and not user.groups.filter(pk=team.pk).exists():
+            raise forms.ValidationError({"team": "The user is not a member of this group."})
+        return cleaned
+
+
+class ReasonForm(ActionForm):
+    """The reason of an action that stays on record."""
+
+    reason = forms.CharField(required=False, max_length=200, label="Reason")
+
+
+class HistoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """To be read, by nobody to be changed."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+@admin.register(BudgetAdjustment)
+class BudgetAdjustmentAdmin(HistoryAdmin):
+    list_display = ("created_at", "subject", "key", "amount", "tokens", "requests", "reason", "actor_id")
+    search_fields = ("subject", "reason")
+    date_hierarchy = "created_at"
+
+    @admin.display(description="Amount ($)", ordering="amount_nano")
+    def amount(self, adjustment: BudgetAdjustment) -> str | None:
+        return dollars(adjustment.amount_nano)
+
+
+@admin.register(BudgetAlert)
+class BudgetAlertAdmin(HistoryAdmin):
+    list_display = ("crossed_at", "period", "measure", "threshold_percent", "used", "cap", "mailed_at", "posted_at")
+    list_filter = ("measure", "threshold_percent")
+    date_hierarchy = "crossed_at"
+    list_select_related = ("period__budget",)
+
+
+@admin.register(LedgerDay)
+class LedgerDayAdmin(HistoryAdmin):
+    list_display = ("day", "lines", "cost", "sha256", "sealed_at")
+    date_hierarchy = "day"
+
+    @admin.display(description="Cost ($)", ordering="cost_nano")
+    def cost(self, seal: LedgerDay) -> str | None:
+        return dollars(seal.cost_nano)

@@ -8,13 +8,13 @@ from celery import shared_task
 from django.utils import timezone
 
 from usage.prune import prune
-from usage.rollups import roll_up_recent
+from usage.rollups import roll_up
 from usage.sweeper import sweep
 
 
 @shared_task(name="usage.roll_up")
-def roll_up_daily_totals() -> None:
-    roll_up_recent(timezone.now())
+def add_lines_to_totals() -> None:
+    roll_up(timezone.now())
 
 
 @shared_task(name="usage.sweep")

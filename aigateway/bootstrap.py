@@ -44,7 +44,7 @@ SCHEDULES = (
     Schedule("do health checks whose wake-up was lost", "providers.sweep_health_check_jobs", 60),
     Schedule("drop old probe results", "providers.sweep_history", 86_400),
     Schedule("close attempts of processes that died", "usage.sweep", 15),
-    Schedule("sum up the days", "usage.roll_up", 3600),
+    Schedule("sum up the days", "usage.roll_up", 60),
     Schedule("seal finished days of the ledger", "usage.seal", 3600),
     Schedule("tell of budgets that run out", "aigateway.deliver_alerts", 60),
     Schedule("drop old bookkeeping", "usage.prune", 3600),

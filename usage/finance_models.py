@@ -28,13 +28,13 @@ class LedgerDay(models.Model):
         return f"{self.day}: {self.sha256[:12]}"
 
 
-class UsageTotal(models.Model):
-    """Ledger lines summed by quarter of an hour of dispatch, the largest slot that every time zone's hours and days are made of.
+class UsageSums(models.Model):
+    """Ledger lines summed. Derived, rebuilt at will, never the source of a decision. ``usage.rollups`` says which lines are in it.
 
-    Derived, rebuilt at will, never the source of a decision. A token sum is ``None`` when no line knows that bucket.
+    A token sum is ``None`` when no line knows that bucket.
     """
 
-    slot = models.DateTimeField()
+    slot = models.DateTimeField(help_text="When the quarter of an hour, the day or the month begins.")
     user_id = models.BigIntegerField()
     api_key_id = models.CharField(max_length=12, blank=True)
     team_id = models.BigIntegerField(default=0, help_text="0: none.")
@@ -57,16 +57,59 @@ class UsageTotal(models.Model):
     image_input_tokens = models.BigIntegerField(null=True)
 
     class Meta:
-        ordering: ClassVar = ["-slot"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["slot", "user_id", "api_key_id", "team_id", "context", "provider_slug", "model_name"],
-                name="usage_total_once",
-            )
-        ]
+        abstract = True
 
     def __str__(self) -> str:
         return f"{self.slot:%Y-%m-%d %H:%M} {self.provider_slug}/{self.model_name}"
+
+
+_GROUP = ["slot", "user_id", "api_key_id", "team_id", "context", "provider_slug", "model_name"]
+
+
+class UsageTotal(UsageSums):
+    """By quarter of an hour of dispatch, the largest slot that every time zone's hours and days are made of."""
+
+    class Meta:
+        ordering: ClassVar = ["-slot"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=_GROUP, name="usage_total_once")]
+        indexes: ClassVar = [models.Index(fields=["user_id", "slot"], name="usage_total_by_user")]
+
+
+class UsageDay(UsageSums):
+    """By day of dispatch in the zone of ``RollUp.time_zone``."""
+
+    class Meta:
+        ordering: ClassVar = ["-slot"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=_GROUP, name="usage_day_once")]
+        indexes: ClassVar = [models.Index(fields=["user_id", "slot"], name="usage_day_by_user")]
+
+
+class UsageTeamDay(UsageSums):
+    """The same days without users and keys (0 and empty): few rows, however many people there are."""
+
+    class Meta:
+        ordering: ClassVar = ["-slot"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=_GROUP, name="usage_team_day_once")]
+
+
+class UsageMonth(UsageSums):
+    """By month of the same zone."""
+
+    class Meta:
+        ordering: ClassVar = ["-slot"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=_GROUP, name="usage_month_once")]
+        indexes: ClassVar = [models.Index(fields=["user_id", "slot"], name="usage_month_by_user")]
+
+
+class RollUp(models.Model):
+    """How far totals have come, the single row with id 1: they hold exactly the lines up to ``last_entry_id``."""
+
+    last_entry_id = models.BigIntegerField(default=0)
+    time_zone = models.CharField(max_length=60, help_text="Whose days and months are summed.")
+    rolled_up_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"up to line {self.last_entry_id}"
 
 
 class ClosedMonth(models.Model):

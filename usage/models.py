@@ -13,7 +13,18 @@ from django.utils import timezone
 
 from providers.fields import NanoDollarField
 from providers.upstream.types import TokenUsage
-from usage.finance_models import ClosedMonth, Export, LedgerDay, Statement, StatementLine, UsageTotal
+from usage.finance_models import (
+    ClosedMonth,
+    Export,
+    LedgerDay,
+    RollUp,
+    Statement,
+    StatementLine,
+    UsageDay,
+    UsageMonth,
+    UsageTeamDay,
+    UsageTotal,
+)
 from usage.limit_models import IdempotencyRecord, RateLimit
 
 FINANCE_GROUP = "finance"
@@ -442,10 +453,14 @@ __all__ = [
     "LedgerEntry",
     "Period",
     "RateLimit",
+    "RollUp",
     "Statement",
     "StatementLine",
     "Tier",
     "TierLimit",
+    "UsageDay",
+    "UsageMonth",
+    "UsageTeamDay",
     "UsageTotal",
     "UserAccount",
 ]

@@ -1,41 +1,29 @@
-"""Sums over the ledger: exact integers, in days of ``settings.TIME_ZONE``, one source for API, CSV and pages.
+"""What reports are asked in and answered with: ranges of days in any time zone, filters, dimensions, exact sums.
 
-A line belongs to the day its call was dispatched. Requests are counted by request id, so retries do not inflate them; the
-requests of groups therefore need not add up to the total when one request touched two groups. Costs always add up.
+A line belongs to the day its call was dispatched. A request counts with its first line, so retries do not inflate requests and
+requests, like costs, add up over any groups.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from dataclasses import dataclass, field, fields
+from datetime import date, datetime, timedelta, tzinfo
 from enum import StrEnum
-from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth import get_user_model
-from django.db.models import Count, Max, Q, QuerySet, Sum
-from django.db.models.functions import TruncDate
+from django.contrib.auth.models import Group as Team
+from django.db.models import Case, Count, Exists, IntegerField, Max, OuterRef, Q, QuerySet, Sum, Value, When
 from django.utils import timezone
 
 from providers.fields import dollars
 from usage.models import ApiKey, LedgerEntry
+from usage.money import BUCKETS
+from usage.periods import first_instant
 
-GroupRows = QuerySet[LedgerEntry, dict[str, Any]]
-
-RANGE_DAYS_MAX = 1100
-STATISTICS_DAYS = 30
-TOP_ROWS_MAX = 100
-TOKEN_COLUMNS = (
-    "input_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "audio_input_tokens",
-    "audio_output_tokens",
-)
+RANGE_DAYS_MAX: Final = 1100
+STATISTICS_DAYS: Final = 30
 
 
 class Dimension(StrEnum):
@@ -45,17 +33,21 @@ class Dimension(StrEnum):
     MODEL = "model"
     USER = "user"
     KEY = "key"
+    TEAM = "team"
     CONTEXT = "context"
     DAY = "day"
+    HOUR = "hour"
 
 
-COLUMN_OF = {
+COLUMN_OF: Final = {
     Dimension.PROVIDER: "provider_slug",
     Dimension.MODEL: "model_name",
     Dimension.USER: "user_id",
     Dimension.KEY: "api_key_id",
+    Dimension.TEAM: "team_id",
     Dimension.CONTEXT: "context",
     Dimension.DAY: "day",
+    Dimension.HOUR: "hour",
 }
 
 
@@ -63,12 +55,18 @@ class RangeInvalid(ValueError):
     """A date range that cannot be reported on; the text says why."""
 
 
+def report_zone() -> tzinfo:
+    """The organisation's time zone, ``settings.TIME_ZONE``."""
+    return timezone.get_default_timezone()
+
+
 @dataclass(frozen=True, slots=True)
 class DateRange:
-    """Calendar days of ``settings.TIME_ZONE``: ``start`` is included, ``end`` is not."""
+    """Calendar days of ``zone``: ``start`` is included, ``end`` is not."""
 
     start: date
     end: date
+    zone: tzinfo = field(default_factory=report_zone)
 
     def __post_init__(self) -> None:
         if self.end <= self.start:
@@ -78,22 +76,40 @@ class DateRange:
 
     @property
     def start_at(self) -> datetime:
-        return _midnight(self.start)
+        return first_instant(self.start, self.zone)
 
     @property
     def end_at(self) -> datetime:
-        return _midnight(self.end)
+        return first_instant(self.end, self.zone)
+
+    @property
+    def days(self) -> list[date]:
+        return [self.start + timedelta(days=number) for number in range((self.end - self.start).days)]
 
 
 @dataclass(frozen=True, slots=True)
 class LineFilter:
-    """Which lines of a range count; ``None`` is no condition."""
+    """Which lines of a range count; ``None`` is no condition. ``team_id`` 0: the lines of no team."""
 
     provider: str | None = None
     model: str | None = None
     user_id: int | None = None
     key: str | None = None
     context: str | None = None
+    team_id: int | None = None
+
+    @property
+    def conditions(self) -> dict[str, str | int]:
+        """Columns of the totals and what they must equal."""
+        wanted = {
+            "provider_slug": self.provider,
+            "model_name": self.model,
+            "user_id": self.user_id,
+            "api_key_id": self.key,
+            "context": self.context,
+            "team_id": self.team_id,
+        }
+        return {column: value for column, value in wanted.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +129,7 @@ class Totals:
     reasoning_tokens: int | None
     audio_input_tokens: int | None
     audio_output_tokens: int | None
+    image_input_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,123 +149,92 @@ class Breakdown:
     others_cost_nano: int
 
 
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """Run rate: the cost so far, stretched evenly over the whole range. ``cost_nano`` is ``None`` before the range began."""
-
-    method: str
-    elapsed_s: int
-    range_s: int
-    cost_nano: int | None
-
-
-def report_zone() -> tzinfo:
-    return timezone.get_default_timezone()
-
-
-def _midnight(day: date) -> datetime:
-    """The first instant of a local day, in UTC: where midnight is skipped, the instant of the jump."""
-    return datetime.combine(day, time.min, tzinfo=report_zone()).astimezone(UTC)
-
-
-def month_around(instant: datetime) -> DateRange:
-    """The calendar month of ``instant``."""
-    first = instant.astimezone(report_zone()).date().replace(day=1)
-    return DateRange(first, (first + timedelta(days=32)).replace(day=1))
+def month_around(instant: datetime, zone: tzinfo | None = None) -> DateRange:
+    """The calendar month of ``instant`` in ``zone``, by default the organisation's."""
+    zone = zone or report_zone()
+    first = instant.astimezone(zone).date().replace(day=1)
+    return DateRange(first, (first + timedelta(days=32)).replace(day=1), zone)
 
 
 def lines_in(period: DateRange, only: LineFilter) -> QuerySet[LedgerEntry]:
     """The ledger lines a report, its series and its CSV are all made of."""
-    lines = LedgerEntry.objects.filter(dispatched_at__gte=period.start_at, dispatched_at__lt=period.end_at)
-    wanted = {
-        "provider_slug": only.provider,
-        "model_name": only.model,
-        "user_id": only.user_id,
-        "api_key_id": only.key,
-        "context": only.context,
-    }
-    return lines.filter(**{column: value for column, value in wanted.items() if value is not None})
+    conditions: dict[str, Any] = {**only.conditions}
+    if only.team_id == 0:
+        conditions["team_id"] = None
+    return LedgerEntry.objects.filter(dispatched_at__gte=period.start_at, dispatched_at__lt=period.end_at).filter(**conditions)
 
 
-_SUMS: dict[str, Any] = {
-    "requests": Count("request_id", distinct=True),
-    "attempts": Count("attempt_id", distinct=True),
-    "lines": Count("id"),
-    "estimated_lines": Count("id", filter=Q(basis=LedgerEntry.Basis.ESTIMATED)),
-    "sum_cost_nano": Sum("cost_nano"),
-    **{f"sum_{column}": Sum(column) for column in TOKEN_COLUMNS},
-}
+_REPEATS = Exists(LedgerEntry.objects.filter(request_id=OuterRef("request_id"), pk__lt=OuterRef("pk")))
+_IS_USAGE = Q(kind=LedgerEntry.Kind.USAGE)
+_ESTIMATES = Case(
+    When(_IS_USAGE & ~Q(basis=LedgerEntry.Basis.MEASURED), then=Value(1)),
+    When(kind=LedgerEntry.Kind.CORRECTION, basis=LedgerEntry.Basis.MEASURED, then=Value(-1)),
+    default=Value(0),
+    output_field=IntegerField(),
+)
 
 
 def totals(lines: QuerySet[LedgerEntry]) -> Totals:
-    return _totals(lines.order_by().aggregate(**_SUMS))
+    """Straight from the lines, however many: what reports must equal. ``usage.report_sums`` answers faster."""
+    row = (
+        lines.order_by()
+        .annotate(repeats=_REPEATS)
+        .aggregate(
+            requests=Count("id", filter=Q(repeats=False)),
+            attempts=Count("id", filter=_IS_USAGE),
+            lines=Count("id"),
+            estimated_lines=Sum(_ESTIMATES, default=0),
+            sum_cost_nano=Sum("cost_nano", default=0),
+            **{f"sum_{bucket}": Sum(bucket) for bucket in BUCKETS},
+        )
+    )
+    return totals_of({name.removeprefix("sum_"): value for name, value in row.items()})
 
 
-def _totals(row: Mapping[str, Any]) -> Totals:
-    sums = {f.name: row[f.name] if f.name in row else row[f"sum_{f.name}"] for f in fields(Totals)}
-    return Totals(**{**sums, "cost_nano": sums["cost_nano"] or 0})
-
-
-def grouped(lines: QuerySet[LedgerEntry], by: Sequence[Dimension]) -> GroupRows:
-    """One row per group, in stable order: by day where grouped by day, else dearest first."""
-    columns = [COLUMN_OF[dimension] for dimension in by]
-    if Dimension.DAY in by:
-        lines = lines.annotate(day=TruncDate("dispatched_at", tzinfo=report_zone()))
-    order = ["day"] if Dimension.DAY in by else ["-sum_cost_nano"]
-    rows: GroupRows = lines.order_by().values(*columns).annotate(**_SUMS).order_by(*order, *columns)
-    return rows
+def totals_of(row: Mapping[str, Any]) -> Totals:
+    """From sums by their names; databases answer with other kinds of numbers, and with nothing for no lines."""
+    sums = {each.name: None if row[each.name] is None else int(row[each.name]) for each in fields(Totals)}
+    return Totals(**{name: value if name in BUCKETS else value or 0 for name, value in sums.items()})  # type: ignore[arg-type]
 
 
 def named(rows: Sequence[Mapping[str, Any]], by: Sequence[Dimension]) -> list[Group]:
-    """Report rows with the names people know; a user or key deleted since then has none."""
-    usernames = _usernames(rows) if Dimension.USER in by else {}
-    key_names = _key_names(rows) if Dimension.KEY in by else {}
+    """Report rows with the names people know; a user, key or team deleted since then has none."""
+    names = {dimension: _names(rows, dimension) for dimension in by if dimension in _NAMED}
     groups = []
     for row in rows:
         values: dict[str, str | None] = {str(dimension): str(row[COLUMN_OF[dimension]]) for dimension in by}
-        if Dimension.USER in by:
-            values["user_name"] = usernames.get(row["user_id"])
-        if Dimension.KEY in by:
-            values["key_name"] = key_names.get(row["api_key_id"])
-        groups.append(Group(values, _totals(row)))
+        if Dimension.TEAM in by and row["team_id"] == 0:
+            values["team"] = None
+        for dimension, known in names.items():
+            values[f"{dimension}_name"] = known.get(row[COLUMN_OF[dimension]])
+        groups.append(Group(values, totals_of(row)))
     return groups
 
 
-def _usernames(rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
-    user_model = get_user_model()
-    found = user_model._default_manager.filter(pk__in={row["user_id"] for row in rows})
-    return dict(found.values_list("pk", "username"))
+_NAMED = (Dimension.USER, Dimension.KEY, Dimension.TEAM)
 
 
-def _key_names(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    return dict(ApiKey.objects.filter(pk__in={row["api_key_id"] for row in rows}).values_list("pk", "name"))
-
-
-def breakdown(lines: QuerySet[LedgerEntry], dimension: Dimension, rows_max: int = TOP_ROWS_MAX) -> Breakdown:
-    """The first ``rows_max`` groups; the rest is summed, so that the parts still add up to the whole."""
-    rows = grouped(lines, [dimension]).iterator(chunk_size=1000)
-    shown = list(islice(rows, rows_max))
-    others_count = others_cost_nano = 0
-    for row in rows:
-        others_count += 1
-        others_cost_nano += row["sum_cost_nano"]
-    return Breakdown(tuple(named(shown, [dimension])), others_count, others_cost_nano)
-
-
-def projection(cost_nano: int, period: DateRange, now: datetime) -> Projection:
-    """What the range costs when the rest goes like the part that has passed."""
-    range_s = int((period.end_at - period.start_at).total_seconds())
-    elapsed_s = min(max(0, int((now - period.start_at).total_seconds())), range_s)
-    projected_nano = (2 * cost_nano * range_s + elapsed_s) // (2 * elapsed_s) if elapsed_s else None
-    return Projection("run_rate", elapsed_s, range_s, projected_nano)
+def _names(rows: Sequence[Mapping[str, Any]], dimension: Dimension) -> dict[Any, str]:
+    ids = {row[COLUMN_OF[dimension]] for row in rows}
+    match dimension:
+        case Dimension.USER:
+            return dict(get_user_model()._default_manager.filter(pk__in=ids).values_list("pk", "username"))
+        case Dimension.TEAM:
+            return dict(Team.objects.filter(pk__in=ids).values_list("pk", "name"))
+    return dict(ApiKey.objects.filter(pk__in=ids).values_list("pk", "name"))
 
 
 def statistics_for_user(user_id: int) -> dict[str, dict[str, int | str | None]]:
     """A user's own use of each model in the last 30 days by ``provider/model``: requests, tokens, cost, last use."""
     since = timezone.now() - timedelta(days=STATISTICS_DAYS)
     lines = LedgerEntry.objects.filter(user_id=user_id, dispatched_at__gte=since).order_by()
-    columns = ("provider_slug", "model_name")
-    rows: Any = lines.values(*columns).annotate(**_SUMS, last_used_at=Max("dispatched_at"))
+    rows: Any = lines.values("provider_slug", "model_name").annotate(
+        requests=Count("request_id", distinct=True),
+        sum_input_tokens=Sum("input_tokens"),
+        sum_output_tokens=Sum("output_tokens"),
+        sum_cost_nano=Sum("cost_nano"),
+        last_used_at=Max("dispatched_at"),
+    )
     return {
         f"{row['provider_slug']}/{row['model_name']}": {
             "requests": row["requests"],

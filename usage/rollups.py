@@ -1,110 +1,156 @@
-"""Totals: the ledger summed by quarter of an hour of dispatch. Derived, so rebuilding a day is always safe."""
+"""Totals: the ledger summed by quarter of an hour, day and month of dispatch. Derived, so starting over is always safe.
+
+Totals hold exactly the lines up to ``RollUp.last_entry_id``, and that id moves in the transaction that adds the lines. Whoever
+reads totals and the lines after that id from one snapshot therefore has every line once, at any moment: before, while and after
+a roll-up runs, whenever a line was posted and whatever day it belongs to.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
-from itertools import islice
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta, tzinfo
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import (
-    BigIntegerField,
-    Case,
-    Count,
-    DateTimeField,
-    Exists,
-    ExpressionWrapper,
-    F,
-    IntegerField,
-    OuterRef,
-    Q,
-    QuerySet,
-    Sum,
-    Value,
-    When,
-)
-from django.db.models.functions import Coalesce, ExtractMinute, TruncDate, TruncHour
+from django.db.models import Count, Max, Min
+from django.utils import timezone
 
-from usage.models import LedgerEntry, UsageTotal
-from usage.money import BUCKETS
+from usage.finance_models import UsageSums
+from usage.models import LedgerEntry, RollUp, UsageDay, UsageMonth, UsageTeamDay, UsageTotal
+from usage.periods import first_instant
+from usage.sql import totals
 
-GROUP: Final = ("user_id", "api_key_id", "team_id", "context", "provider_slug", "model_name")
 SLOT: Final = timedelta(minutes=15)
-"""Every offset a time zone has had since 1972 is a multiple of it, so hours and days of all zones are sums of slots."""
-INSERT_MAX: Final = 500
+"""Every offset a time zone has had since 1980 is a multiple of it, so hours and days of all zones are sums of slots."""
+CHUNK_LINES: Final = 50_000
+"""Lines added per transaction."""
+RUN_LINES_MAX: Final = 2_000_000
+"""Lines added per run; the next one goes on."""
+WRITERS_WAIT_S: Final = 5.0
+_POLL_S: Final = 0.005
+
+# Who writes to the ledger now. An INSERT takes this lock before it draws the line's id and keeps it until its transaction is visible.
+_WRITERS: Final = """
+SELECT virtualtransaction FROM pg_locks
+WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND relation = %s::regclass
+"""
 
 
-def roll_up(day: date) -> int:
-    """Rebuilds the totals of one UTC day from the ledger and returns how many rows it has; concurrent calls take turns.
+def roll_up(now: datetime, lines_max: int = RUN_LINES_MAX) -> int:
+    """Adds the lines posted since the last run to the totals; returns how many. Concurrent calls take turns."""
+    settled_id = last_settled_id()
+    added = 0
+    while settled_id is not None and added < lines_max:
+        lines = _add_chunk(settled_id, now)
+        if not lines:
+            break
+        added += lines
+    return added
 
-    A request counts in the row of its first line, so ``requests`` add up over any rows. ``attempts`` are the calls that cost
-    something, ``estimated_lines`` those of them whose figure is still an estimate. Unknown tokens add nothing.
-    """
-    start = datetime.combine(day, time(), UTC)
-    lines = LedgerEntry.objects.filter(dispatched_at__gte=start, dispatched_at__lt=start + timedelta(days=1)).order_by()
+
+def start_over() -> None:
+    """Empties the totals; the next runs rebuild them from the ledger. Reports stay exact meanwhile, only slower."""
     with transaction.atomic():
-        _lock_totals()
-        UsageTotal.objects.filter(slot__gte=start, slot__lt=start + timedelta(days=1)).delete()
-        rows = (_total(group) for group in _sums(lines).iterator(chunk_size=INSERT_MAX))
-        count = 0
-        while chunk := [*islice(rows, INSERT_MAX)]:
-            count += len(UsageTotal.objects.bulk_create(chunk))
-    return count
+        state = _locked_state()
+        UsageTotal.objects.all().delete()
+        for table in _SPANS:
+            table._default_manager.all().delete()
+        state.last_entry_id = 0
+        state.save()
 
 
-def roll_up_recent(now: datetime, posted_within: timedelta = timedelta(days=2)) -> list[date]:
-    """Rebuilds every UTC day that got a line within ``posted_within`` (late corrections post to old days); returns the days."""
-    recent = LedgerEntry.objects.filter(posted_at__gte=now - posted_within).order_by()
-    days = sorted(recent.annotate(day=TruncDate("dispatched_at", tzinfo=UTC)).values_list("day", flat=True).distinct())
-    for day in days:
-        roll_up(day)
-    return days
+def last_settled_id() -> int | None:
+    """The highest id below which no line can appear any more; ``None``: a transaction on the ledger does not end.
+
+    Ids are drawn before lines become visible, so a line may appear below one that is visible already. This waits, without
+    holding anybody up, until the transactions that could do so have ended. On SQLite there is one writer at a time.
+    """
+    last_id: int = LedgerEntry.objects.aggregate(last_id=Max("id"))["last_id"] or 0
+    if connection.vendor != "postgresql":
+        return last_id
+    deadline = time.monotonic() + WRITERS_WAIT_S
+    writers = _writers()
+    while writers:
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(_POLL_S)
+        writers &= _writers()
+    return last_id
 
 
-def is_first_line() -> Exists:
-    """Negated: whether an earlier line of the same request exists. The condition that counts requests once."""
-    return Exists(LedgerEntry.objects.filter(request_id=OuterRef("request_id"), pk__lt=OuterRef("pk")))
+def day_starts(first: datetime, last: datetime, zone: tzinfo) -> Iterator[datetime]:
+    """When the days of ``zone`` from that of ``first`` to that of ``last`` begin, in UTC; a day the calendar skipped is left out."""
+    # The day before too: where clocks go back over midnight, an instant of the first midnight's day has the date before.
+    day, before = first.astimezone(zone).date() - timedelta(days=1), None
+    end = last.astimezone(zone).date() + timedelta(days=1)
+    while day <= end:
+        start = first_instant(day, zone)
+        if start != before:
+            yield start
+        day, before = day + timedelta(days=1), start
 
 
-def _sums(lines: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry, dict[str, Any]]:
-    usage_line = Q(kind=LedgerEntry.Kind.USAGE)
-    estimates = Case(
-        When(usage_line & ~Q(basis=LedgerEntry.Basis.MEASURED), then=Value(1)),
-        When(kind=LedgerEntry.Kind.CORRECTION, basis=LedgerEntry.Basis.MEASURED, then=Value(-1)),
-        default=Value(0),
-        output_field=IntegerField(),
-    )
-    quarter = ExpressionWrapper(ExtractMinute("dispatched_at", tzinfo=UTC) / 15, output_field=IntegerField())
-    slotted = lines.annotate(
-        hour=TruncHour("dispatched_at", tzinfo=UTC, output_field=DateTimeField()), quarter=quarter, repeats=is_first_line()
-    )
-    sums: QuerySet[LedgerEntry, dict[str, Any]] = slotted.values("hour", "quarter", *GROUP).annotate(
-        request_count=Count("id", filter=Q(repeats=False)),
-        attempt_count=Count("id", filter=usage_line),
-        line_count=Count("id"),
-        estimated_count=Coalesce(Sum(estimates), Value(0)),
-        cost_sum=Sum("cost_nano"),
-        **{f"sum_{bucket}": Sum(F(bucket), output_field=BigIntegerField()) for bucket in BUCKETS},
-    )
-    return sums
+def month_starts(first: datetime, last: datetime, zone: tzinfo) -> Iterator[datetime]:
+    """When the months of ``zone`` begin, likewise."""
+    month = (first.astimezone(zone).date() - timedelta(days=1)).replace(day=1)
+    end = last.astimezone(zone).date() + timedelta(days=1)
+    while month <= end:
+        yield first_instant(month, zone)
+        month = (month + timedelta(days=32)).replace(day=1)
 
 
-def _total(group: dict[str, Any]) -> UsageTotal:
-    return UsageTotal(
-        slot=group["hour"] + group["quarter"] * SLOT,
-        **{column: group[column] for column in GROUP if column != "team_id"},
-        team_id=group["team_id"] or 0,
-        requests=group["request_count"],
-        attempts=group["attempt_count"],
-        lines=group["line_count"],
-        estimated_lines=group["estimated_count"],
-        cost_nano=group["cost_sum"],
-        **{bucket: group[f"sum_{bucket}"] for bucket in BUCKETS},
-    )
+def _writers() -> set[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(_WRITERS, [totals.LEDGER])
+        return {row[0] for row in cursor.fetchall()}
 
 
-def _lock_totals() -> None:
-    """Rebuilding deletes and inserts: two at once would collide. SQLite's transactions take turns anyway; readers never wait."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("LOCK TABLE usage_usagetotal IN SHARE ROW EXCLUSIVE MODE")
+def _add_chunk(settled_id: int, now: datetime) -> int:
+    """How many lines it added; 0: there is none left."""
+    with transaction.atomic():
+        state = _locked_state()
+        _follow_time_zone(state)
+        fresh = LedgerEntry.objects.filter(pk__gt=state.last_entry_id, pk__lte=settled_id).order_by()
+        first_id = fresh.aggregate(first=Min("pk"))["first"]
+        if first_id is None:
+            return 0
+        after, upto = first_id - 1, min(settled_id, first_id + CHUNK_LINES - 1)
+        span = fresh.filter(pk__lte=upto).aggregate(first=Min("dispatched_at"), last=Max("dispatched_at"), lines=Count("pk"))
+        totals.add_lines_to_quarters(after, upto)
+        for table, spans in _spans(span):
+            totals.add_lines_to_spans(table._meta.db_table, spans, after, upto)
+        state.last_entry_id, state.rolled_up_at = upto, now
+        state.save()
+    lines: int = span["lines"]
+    return lines
+
+
+def _locked_state() -> RollUp:
+    RollUp.objects.get_or_create(pk=1, defaults={"time_zone": str(timezone.get_default_timezone())})
+    return RollUp.objects.select_for_update().get(pk=1)
+
+
+def _follow_time_zone(state: RollUp) -> None:
+    """Sums the days anew after ``settings.TIME_ZONE`` was changed."""
+    zone = timezone.get_default_timezone()
+    if state.time_zone == str(zone):
+        return
+    span = UsageTotal.objects.aggregate(first=Min("slot"), last=Max("slot"))
+    for table, spans in _spans(span) if span["first"] is not None else ():
+        table._default_manager.all().delete()
+        totals.fill_from_quarters(table._meta.db_table, spans)
+    state.time_zone = str(zone)
+    state.save()
+
+
+_SPANS: Final[tuple[type[UsageSums], ...]] = (UsageDay, UsageTeamDay, UsageMonth)
+
+
+def _spans(reach: Mapping[str, Any]) -> Iterator[tuple[type[UsageSums], totals.Bins]]:
+    """The tables of days and months, and when those begin that lines from ``first`` to ``last`` lie in."""
+    days = [*day_starts(reach["first"], reach["last"], timezone.get_default_timezone())]
+    months = [*month_starts(reach["first"], reach["last"], timezone.get_default_timezone())]
+    for table in _SPANS:
+        yield table, totals.Bins(months if table is UsageMonth else days)

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Any
+from datetime import date, tzinfo
+from functools import cache
+from typing import Any, Final
+from zoneinfo import ZoneInfo, available_timezones
 
 from django.utils import timezone
 from rest_framework import serializers
 
 from providers.fields import dollars
 from usage.export_downloads import FORMATS
-from usage.reports import DateRange, Dimension, Group, LineFilter, RangeInvalid, Totals, month_around
+from usage.money import BUCKETS
+from usage.projections import METHODS, Projection
+from usage.reports import DateRange, Dimension, Group, LineFilter, RangeInvalid, Totals, month_around, report_zone
 
-YEARS = range(2000, 2200)
-BIGINT_MAX = 2**63 - 1
-GROUP_BY_MAX = 2
+YEARS: Final = range(2000, 2200)
+BIGINT_MAX: Final = 2**63 - 1
+GROUP_BY_MAX: Final = 2
+HOURS_DAYS_MAX: Final = 92
+"""Longest range that is shown hour by hour."""
+
+
+@cache
+def known_time_zones() -> frozenset[str]:
+    return frozenset(available_timezones())
 
 
 class RangeQuerySerializer(serializers.Serializer[Any]):
-    """A date range in the gateway's time zone; the current month when neither end is named. Unknown parameters are refused."""
+    """Days of one time zone; the current month when neither end is named. Unknown parameters are refused."""
 
     start = serializers.DateField(required=False, help_text="First day, included.")
     end = serializers.DateField(required=False, help_text="First day no longer included.")
+    time_zone = serializers.CharField(
+        required=False, max_length=60, help_text="IANA name, as `Europe/Berlin`: whose days and hours these are. Default: the gateway's."
+    )
 
     def to_internal_value(self, data: Any) -> Any:
         unknown = sorted(set(data) - set(self.fields))
@@ -29,20 +43,25 @@ class RangeQuerySerializer(serializers.Serializer[Any]):
             raise serializers.ValidationError({name: ["Unknown parameter."] for name in unknown})
         return super().to_internal_value(data)
 
+    def validate_time_zone(self, name: str) -> tzinfo:
+        if name not in known_time_zones():
+            raise serializers.ValidationError("Use the name of a time zone of the IANA database, as Europe/Berlin or UTC.")
+        return ZoneInfo(name)
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        start, end = attrs.get("start"), attrs.get("end")
+        start, end, zone = attrs.get("start"), attrs.get("end"), attrs.get("time_zone", report_zone())
         if (start is None) != (end is None):
             raise serializers.ValidationError({"end" if end is None else "start": ["Send start and end together, or neither."]})
-        attrs["period"] = month_around(timezone.now()) if start is None or end is None else _range(start, end)
+        attrs["period"] = month_around(timezone.now(), zone) if start is None or end is None else _range(start, end, zone)
         return attrs
 
 
-def _range(start: date, end: date) -> DateRange:
+def _range(start: date, end: date, zone: tzinfo) -> DateRange:
     for name, day in (("start", start), ("end", end)):
         if day.year not in YEARS:
             raise serializers.ValidationError({name: [f"The year must be between {YEARS[0]} and {YEARS[-1]}."]})
     try:
-        return DateRange(start, end)
+        return DateRange(start, end, zone)
     except RangeInvalid as error:
         raise serializers.ValidationError({"end": [str(error).capitalize() + "."]}) from None
 
@@ -53,17 +72,18 @@ class LineQuerySerializer(RangeQuerySerializer):
     user = serializers.IntegerField(required=False, min_value=1, max_value=BIGINT_MAX, help_text="Id of a user.")
     key = serializers.CharField(required=False, max_length=12, help_text="Id (the public part) of an API key.")
     context = serializers.CharField(required=False, max_length=50)  # type: ignore[assignment]
+    team = serializers.IntegerField(required=False, min_value=0, max_value=BIGINT_MAX, help_text="Id of a group; 0: lines of no team.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().validate(attrs)
-        wanted = (attrs.get(name) for name in ("provider", "model", "user", "key", "context"))
+        wanted = (attrs.get(name) for name in ("provider", "model", "user", "key", "context", "team"))
         attrs["only"] = LineFilter(*wanted)
         return attrs
 
 
 class UsageQuerySerializer(LineQuerySerializer):
     group_by = serializers.CharField(
-        default="provider,model", help_text=f"One or two of {', '.join(Dimension)}, separated by a comma."
+        default="provider,model", help_text=f"One or two of {', '.join(Dimension)}, separated by a comma or sent twice."
     )  # fmt: skip
     page = serializers.IntegerField(required=False, min_value=1)
     page_size = serializers.IntegerField(required=False, min_value=1, max_value=500)
@@ -73,6 +93,13 @@ class UsageQuerySerializer(LineQuerySerializer):
         if not set(names) <= set(Dimension) or len(set(names)) != len(names) or len(names) > GROUP_BY_MAX:
             raise serializers.ValidationError(f"Use one or two different ones of {', '.join(Dimension)}.")
         return [Dimension(name) for name in names]
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = super().validate(attrs)
+        period: DateRange = attrs["period"]
+        if Dimension.HOUR in attrs["group_by"] and len(period.days) > HOURS_DAYS_MAX:
+            raise serializers.ValidationError({"group_by": [f"Hours can be shown for at most {HOURS_DAYS_MAX} days at once."]})
+        return attrs
 
 
 class CostsQuerySerializer(LineQuerySerializer):
@@ -88,12 +115,9 @@ class PeriodSerializer(serializers.Serializer[Any]):
     time_zone = serializers.CharField()
 
 
-class TotalsSerializer(serializers.Serializer[Any]):
-    requests = serializers.IntegerField(help_text="Distinct requests; retries and failover do not count again.")
-    attempts = serializers.IntegerField(help_text="Billed calls to providers.")
-    lines = serializers.IntegerField(help_text="Ledger lines, corrections included.")
-    estimated_lines = serializers.IntegerField(help_text="Lines whose tokens the gateway estimated.")
-    cost_usd = serializers.CharField(help_text="Exact decimal with nine places.")
+class TokensSerializer(serializers.Serializer[Any]):
+    """The disjoint buckets of tokens; null is unknown."""
+
     input_tokens = serializers.IntegerField(allow_null=True, help_text="Without cached tokens.")
     cache_read_tokens = serializers.IntegerField(allow_null=True)
     cache_write_tokens = serializers.IntegerField(allow_null=True)
@@ -102,6 +126,17 @@ class TotalsSerializer(serializers.Serializer[Any]):
     reasoning_tokens = serializers.IntegerField(allow_null=True)
     audio_input_tokens = serializers.IntegerField(allow_null=True)
     audio_output_tokens = serializers.IntegerField(allow_null=True)
+    image_input_tokens = serializers.IntegerField(allow_null=True)
+
+
+class TotalsSerializer(TokensSerializer):
+    requests = serializers.IntegerField(
+        help_text="A request counts where its first line is; retries and failover do not count again."
+    )  # fmt: skip
+    attempts = serializers.IntegerField(help_text="Billed calls to providers.")
+    lines = serializers.IntegerField(help_text="Ledger lines, corrections and adjustments included.")
+    estimated_lines = serializers.IntegerField(help_text="Calls whose figures are still the gateway's own estimate.")
+    cost_usd = serializers.CharField(help_text="Exact decimal with nine places.")
 
 
 class GroupSerializer(TotalsSerializer):
@@ -113,8 +148,11 @@ class GroupSerializer(TotalsSerializer):
     user_name = serializers.CharField(required=False, allow_null=True, help_text="Null when the user was deleted.")
     key = serializers.CharField(required=False, help_text="Id of the API key, empty for a session.")
     key_name = serializers.CharField(required=False, allow_null=True)
+    team = serializers.CharField(required=False, allow_null=True, help_text="Id of the group; null: no team.")
+    team_name = serializers.CharField(required=False, allow_null=True, help_text="Null when the group was deleted.")
     context = serializers.CharField(required=False)  # type: ignore[assignment]
     day = serializers.DateField(required=False)
+    hour = serializers.DateTimeField(required=False, help_text="Clock hour with its offset: 2026-10-25T02:00+01:00.")
 
 
 class BreakdownSerializer(serializers.Serializer[Any]):
@@ -126,10 +164,12 @@ class BreakdownSerializer(serializers.Serializer[Any]):
 
 
 class ProjectionSerializer(serializers.Serializer[Any]):
-    method = serializers.ChoiceField(choices=[("run_rate", "run_rate")], help_text="The cost so far, stretched evenly over the period.")
+    method = serializers.ChoiceField(choices=[(method, method) for method in METHODS])
+    explanation = serializers.CharField(help_text="The method in words.")
+    based_on_days = serializers.IntegerField(help_text="Full days whose cost was looked at.")
     elapsed_s = serializers.IntegerField()
     period_s = serializers.IntegerField()
-    cost_usd = serializers.CharField(allow_null=True, help_text="Cost of the whole period; null before it begins.")
+    cost_usd = serializers.CharField(allow_null=True, help_text="Cost of the whole period; null when there is too little to go by.")
 
 
 class UsageReportSerializer(serializers.Serializer[Any]):
@@ -151,7 +191,8 @@ class CostReportSerializer(serializers.Serializer[Any]):
     by_user = BreakdownSerializer()
     by_model = BreakdownSerializer()
     by_day = GroupSerializer(many=True)
-    projection = ProjectionSerializer()
+    projection = ProjectionSerializer(help_text="The run rate.")
+    projections = ProjectionSerializer(many=True, help_text="Every method, the run rate first.")
 
 
 class OwnUsageSerializer(serializers.Serializer[Any]):
@@ -170,16 +211,27 @@ def shown_totals(totals: Totals) -> dict[str, Any]:
         "lines": totals.lines,
         "estimated_lines": totals.estimated_lines,
         "cost_usd": dollars(totals.cost_nano),
-        "input_tokens": totals.input_tokens,
-        "cache_read_tokens": totals.cache_read_tokens,
-        "cache_write_tokens": totals.cache_write_tokens,
-        "cache_write_1h_tokens": totals.cache_write_1h_tokens,
-        "output_tokens": totals.output_tokens,
-        "reasoning_tokens": totals.reasoning_tokens,
-        "audio_input_tokens": totals.audio_input_tokens,
-        "audio_output_tokens": totals.audio_output_tokens,
+        **{bucket: getattr(totals, bucket) for bucket in BUCKETS},
     }
 
 
 def shown_group(group: Group) -> dict[str, Any]:
     return {**group.values, **shown_totals(group.totals)}
+
+
+EXPLANATIONS: Final = {
+    "run_rate": "The cost so far, stretched evenly over the whole period.",
+    "weekday_average": "The cost so far, and for each day to come the average of its weekday in up to 8 past weeks.",
+    "weekday_trend": "The weekday averages, scaled along the straight line through the totals of up to 8 past weeks.",
+}
+
+
+def shown_projection(projected: Projection) -> dict[str, Any]:
+    return {
+        "method": projected.method,
+        "explanation": EXPLANATIONS[projected.method],
+        "based_on_days": projected.based_on_days,
+        "elapsed_s": projected.elapsed_s,
+        "period_s": projected.range_s,
+        "cost_usd": dollars(projected.cost_nano),
+    }

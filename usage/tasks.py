@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from usage.export_tasks import ensure_monthly_export, make_export, make_waiting_exports, prune_exports
 from usage.prune import prune, prune_answers
-from usage.rollups import roll_up_recent
+from usage.rollups import roll_up
 from usage.seals import seal_due
 from usage.sweeper import sweep
 
@@ -17,8 +17,8 @@ __all__ = ["ensure_monthly_export", "make_export", "make_waiting_exports", "prun
 
 
 @shared_task(name="usage.roll_up")
-def roll_up_daily_totals() -> None:
-    roll_up_recent(timezone.now())
+def add_lines_to_totals() -> None:
+    roll_up(timezone.now())
 
 
 @shared_task(name="usage.sweep")

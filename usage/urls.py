@@ -16,12 +16,15 @@ from usage.export_views import (
     MonthsView,
 )
 from usage.quota_views import OwnQuotaView, QuotaResetView, QuotaView
+from usage.report_views import LinesView, SavingsView
 from usage.views import CostsView, OwnUsageView, UsageView
 from usage.webhooks import SubscriptionWebhookView
 
 urlpatterns = [
     path("usage", OwnUsageView.as_view(), name="usage"),
     path("admin/usage", UsageView.as_view(), name="admin-usage"),
+    path("admin/usage/lines", LinesView.as_view(), name="admin-usage-lines"),
+    path("admin/savings", SavingsView.as_view(), name="admin-savings"),
     path("admin/costs", CostsView.as_view(), name="admin-costs"),
     path("admin/exports", ExportsView.as_view(), name="admin-exports"),
     path("admin/exports/<uuid:export_id>", ExportView.as_view(), name="admin-export"),

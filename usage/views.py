@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date, datetime
 from typing import Any
 
-from django.conf import settings
-from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.generics import GenericAPIView
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
@@ -18,12 +18,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from providers.fields import dollars
-from usage import exports, focus, reports
+from usage import exports, focus, projections, reports
 from usage.export_downloads import streamed
 from usage.export_lines import fixed
 from usage.export_months import BillingMonths
 from usage.models import LedgerEntry
 from usage.permissions import IsFinance
+from usage.report_sums import Asked, Groups, breakdown, snapshot, sums
 from usage.reports import DateRange, Dimension, LineFilter
 from usage.serializers import (
     CostReportSerializer,
@@ -33,6 +34,7 @@ from usage.serializers import (
     UsageQuerySerializer,
     UsageReportSerializer,
     shown_group,
+    shown_projection,
     shown_totals,
 )
 
@@ -62,15 +64,16 @@ class OwnUsageView(GenericAPIView[LedgerEntry]):
         operation_id="usage_own", summary="Your own usage and cost", parameters=[RangeQuerySerializer], responses=OwnUsageSerializer
     )
     def get(self, request: Request) -> Response:
-        period: DateRange = _query(RangeQuerySerializer, request)["period"]
-        lines = reports.lines_in(period, LineFilter(user_id=request.user.pk))
-        answer = {
-            **_opening(period),
-            "totals": shown_totals(reports.totals(lines)),
-            "cache_hit_rate": None,
-            "by_provider": _breakdown(lines, Dimension.PROVIDER),
-            "by_day": _days(lines),
-        }
+        period: DateRange = checked_query(RangeQuerySerializer, request)["period"]
+        asked = Asked(period, LineFilter(user_id=request.user.pk))
+        with snapshot():
+            answer = {
+                **opening(period),
+                "totals": shown_totals(sums(asked)),
+                "cache_hit_rate": None,
+                "by_provider": _breakdown(asked, Dimension.PROVIDER),
+                "by_day": _days(asked),
+            }
         return Response(answer, headers=PRIVATE)
 
 
@@ -89,13 +92,14 @@ class UsageView(GenericAPIView[LedgerEntry]):
         responses=UsageReportSerializer,
     )
     def get(self, request: Request) -> Response:
-        wanted = _query(UsageQuerySerializer, request)
+        wanted = checked_query(UsageQuerySerializer, request)
         by: list[Dimension] = wanted["group_by"]
-        lines = reports.lines_in(wanted["period"], wanted["only"])
-        page = self.paginate_queryset(reports.grouped(lines, by)) or []
-        listed = self.get_paginated_response([shown_group(group) for group in reports.named(list(page), by)])
-        opening = {**_opening(wanted["period"]), "group_by": by, "totals": shown_totals(reports.totals(lines))}
-        return Response({**opening, **listed.data}, headers=PRIVATE)
+        asked = Asked(wanted["period"], wanted["only"])
+        with snapshot():
+            page: Any = self.paginate_queryset(Groups(asked, by))  # type: ignore[arg-type] # it counts and slices
+            listed = self.get_paginated_response([shown_group(group) for group in reports.named(page, by)])
+            totals = shown_totals(sums(asked))
+        return Response({**opening(asked.period), "group_by": by, "totals": totals, **listed.data}, headers=PRIVATE)
 
 
 class CostsView(GenericAPIView[LedgerEntry]):
@@ -119,31 +123,37 @@ class CostsView(GenericAPIView[LedgerEntry]):
         },
     )
     def get(self, request: Request) -> HttpResponseBase:
-        wanted = _query(CostsQuerySerializer, request)
-        lines = reports.lines_in(wanted["period"], wanted["only"])
+        wanted = checked_query(CostsQuerySerializer, request)
+        asked = Asked(wanted["period"], wanted["only"])
         if wanted["format"] != "json":
-            source = fixed(lines, BillingMonths.current())
-            stem = f"costs_{wanted['period'].start}_{wanted['period'].end}"
+            source = fixed(reports.lines_in(asked.period, asked.only), BillingMonths.current())
+            stem = f"costs_{asked.period.start}_{asked.period.end}"
             return streamed(request._request, source, wanted["format"], stem, bom=wanted["bom"])
-        return Response(_cost_report(lines, wanted["period"]), headers=PRIVATE)
+        with snapshot():
+            return Response(_cost_report(asked, timezone.now()), headers=PRIVATE)
 
 
-def _query(serializer_class: Any, request: Request) -> dict[str, Any]:
-    serializer = serializer_class(data=request.query_params.dict())
+def checked_query(serializer_class: Any, request: Request) -> dict[str, Any]:
+    """The checked parameters; ``group_by`` may be sent twice instead of with a comma. Raises ``ValidationError``."""
+    sent = dict(request.query_params.lists())
+    twice = [name for name, values in sent.items() if len(values) > 1 and name != "group_by"]
+    if twice:
+        raise ValidationError({name: ["Send it once."] for name in twice})
+    serializer = serializer_class(data={name: ",".join(values) for name, values in sent.items()})
     serializer.is_valid(raise_exception=True)
     wanted: dict[str, Any] = serializer.validated_data
     return wanted
 
 
-def _opening(period: DateRange) -> dict[str, Any]:
+def opening(period: DateRange) -> dict[str, Any]:
     return {
-        "period": {"start": period.start.isoformat(), "end": period.end.isoformat(), "time_zone": settings.TIME_ZONE},
+        "period": {"start": period.start.isoformat(), "end": period.end.isoformat(), "time_zone": str(period.zone)},
         "currency": CURRENCY,
     }
 
 
-def _breakdown(lines: QuerySet[LedgerEntry], dimension: Dimension) -> dict[str, Any]:
-    parts = reports.breakdown(lines, dimension)
+def _breakdown(asked: Asked, dimension: Dimension) -> dict[str, Any]:
+    parts = breakdown(asked, dimension)
     return {
         "rows": [shown_group(group) for group in parts.rows],
         "others_count": parts.others_count,
@@ -151,26 +161,27 @@ def _breakdown(lines: QuerySet[LedgerEntry], dimension: Dimension) -> dict[str, 
     }
 
 
-def _days(lines: QuerySet[LedgerEntry]) -> list[dict[str, Any]]:
+def _days(asked: Asked) -> list[dict[str, Any]]:
     """At most one row per day of the range, whose length is limited."""
-    rows = list(reports.grouped(lines, [Dimension.DAY]))
-    return [shown_group(group) for group in reports.named(rows, [Dimension.DAY])]
+    return [shown_group(group) for group in reports.named(Groups(asked, [Dimension.DAY])[:], [Dimension.DAY])]
 
 
-def _cost_report(lines: QuerySet[LedgerEntry], period: DateRange) -> dict[str, Any]:
-    totals = reports.totals(lines)
-    projected = reports.projection(totals.cost_nano, period, timezone.now())
+def _cost_report(asked: Asked, now: datetime) -> dict[str, Any]:
+    totals = sums(asked)
+    today = now.astimezone(asked.period.zone).date()
+    projected = projections.projections(totals.cost_nano, asked.period, now, _history(asked, today))
     return {
-        **_opening(period),
+        **opening(asked.period),
         "totals": shown_totals(totals),
-        "by_provider": _breakdown(lines, Dimension.PROVIDER),
-        "by_user": _breakdown(lines, Dimension.USER),
-        "by_model": _breakdown(lines, Dimension.MODEL),
-        "by_day": _days(lines),
-        "projection": {
-            "method": projected.method,
-            "elapsed_s": projected.elapsed_s,
-            "period_s": projected.range_s,
-            "cost_usd": dollars(projected.cost_nano),
-        },
+        "by_provider": _breakdown(asked, Dimension.PROVIDER),
+        "by_user": _breakdown(asked, Dimension.USER),
+        "by_model": _breakdown(asked, Dimension.MODEL),
+        "by_day": _days(asked),
+        "projection": shown_projection(projected[0]),
+        "projections": [shown_projection(each) for each in projected],
     }
+
+
+def _history(asked: Asked, today: date) -> projections.History:
+    rows = Groups(Asked(projections.history_range(today, asked.period), asked.only), [Dimension.DAY])[:]
+    return projections.history_of({date.fromisoformat(row["day"]): int(row["cost_nano"]) for row in rows}, today)

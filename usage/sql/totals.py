@@ -1,0 +1,129 @@
+"""Statements on the ledger's totals. They are put together from names of ours only; values travel as parameters."""
+
+# ruff: noqa: S608 - see above: no text of a caller ever becomes part of a statement
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import connection
+
+from usage.money import BUCKETS
+
+LEDGER: Final = "usage_ledgerentry"
+QUARTERS: Final = "usage_usagetotal"
+DAYS: Final = "usage_usageday"
+TEAM_DAYS: Final = "usage_usageteamday"
+MONTHS: Final = "usage_usagemonth"
+PEOPLE: Final = {"user_id": "0", "api_key_id": "''"}
+"""What ``TEAM_DAYS`` have in place of users and keys."""
+DIMENSIONS: Final = ("user_id", "api_key_id", "team_id", "context", "provider_slug", "model_name")
+SUMS: Final = ("requests", "attempts", "lines", "estimated_lines", "cost_nano", *BUCKETS)
+
+# What one line adds. A request counts with its first line, an estimate until a measured correction replaces it.
+_OF_LINE: Final = {
+    "requests": f"CASE WHEN EXISTS (SELECT 1 FROM {LEDGER} f WHERE f.request_id = e.request_id AND f.id < e.id) THEN 0 ELSE 1 END",
+    "attempts": "CASE WHEN e.kind = 'usage' THEN 1 ELSE 0 END",
+    "lines": "1",
+    "estimated_lines": "CASE WHEN e.kind = 'usage' AND e.basis <> 'measured' THEN 1 "
+    "WHEN e.kind = 'correction' AND e.basis = 'measured' THEN -1 ELSE 0 END",
+    "team_id": "coalesce(e.team_id, 0)",
+}
+_QUARTER: Final = {
+    "postgresql": "date_bin('15 minutes', e.dispatched_at, TIMESTAMPTZ '1970-01-01 00:00+00')",
+    "sqlite": "strftime('%%Y-%%m-%%d %%H:', e.dispatched_at) || printf('%%02d', strftime('%%M', e.dispatched_at) / 15 * 15) || ':00'",
+}
+
+Params = list[Any]
+
+
+def instant_parameter(instant: datetime) -> Any:
+    """As the database keeps it, for a statement that bypasses the ORM."""
+    return connection.ops.adapt_datetimefield_value(instant)
+
+
+class Bins:
+    """Spans between ``starts`` (sorted, UTC). Those of one statement need different names."""
+
+    def __init__(self, starts: Sequence[datetime], name: str = "span") -> None:
+        self._starts = [instant_parameter(start) for start in starts]
+        self._name = name
+        if connection.vendor == "sqlite":
+            connection.ensure_connection()
+            connection.connection.create_function(f"{name}_number", 1, self._number, deterministic=True)
+            connection.connection.create_function(f"{name}_start", 1, self._start, deterministic=True)
+
+    def number(self, column: str) -> tuple[str, Params]:
+        """An expression for which span an instant lies in, from 1."""
+        if connection.vendor == "sqlite":
+            return f"{self._name}_number({column})", []
+        return f"width_bucket({column}, %s::timestamptz[])", [self._starts]
+
+    def start(self, column: str) -> tuple[str, Params]:
+        """An expression for the start of the span an instant lies in."""
+        if connection.vendor == "sqlite":
+            return f"{self._name}_start({column})", []
+        return f"(%s::timestamptz[])[width_bucket({column}, %s::timestamptz[])]", [self._starts, self._starts]
+
+    def _number(self, instant: str) -> int:
+        return bisect_right(self._starts, instant)
+
+    def _start(self, instant: str) -> str:
+        start: str = self._starts[bisect_right(self._starts, instant) - 1]
+        return start
+
+
+def add_lines_to_quarters(after: int, upto: int) -> None:
+    _add_lines(QUARTERS, _QUARTER[connection.vendor], [], after, upto)
+
+
+def add_lines_to_spans(table: str, spans: Bins, after: int, upto: int) -> None:
+    """To days or months."""
+    _add_lines(table, *spans.start("e.dispatched_at"), after, upto)
+
+
+def fill_from_quarters(table: str, spans: Bins) -> None:
+    """Into an empty table of days or months."""
+    slot, params = spans.start("t.slot")
+    columns = ", ".join(_person(table, column) or f"t.{column}" for column in DIMENSIONS)
+    sums = ", ".join(f"sum(t.{column})" for column in SUMS)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} (slot, {', '.join((*DIMENSIONS, *SUMS))}) SELECT {slot}, {columns}, {sums} FROM {QUARTERS} t "
+            f"GROUP BY {_POSITIONS}",
+            params,
+        )
+
+
+def _person(table: str, column: str) -> str | None:
+    return PEOPLE.get(column) if table == TEAM_DAYS else None
+
+
+def line_value(column: str) -> str:
+    """What the ledger line ``e`` says or adds in a column of the totals."""
+    return _OF_LINE.get(column, f"e.{column}")
+
+
+_POSITIONS: Final = ", ".join(str(position + 1) for position in range(len(DIMENSIONS) + 1))
+
+
+def _add_lines(table: str, slot: str, params: Params, after: int, upto: int) -> None:
+    columns = ", ".join(_person(table, column) or line_value(column) for column in DIMENSIONS)
+    sums = ", ".join(f"sum({line_value(column)})" for column in SUMS)
+    added = ", ".join(f"{column} = {_added(table, column)}" for column in SUMS)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} (slot, {', '.join((*DIMENSIONS, *SUMS))}) SELECT {slot}, {columns}, {sums} FROM {LEDGER} e "
+            f"WHERE e.id > %s AND e.id <= %s GROUP BY {_POSITIONS} "
+            f"ON CONFLICT (slot, {', '.join(DIMENSIONS)}) DO UPDATE SET {added}",
+            [*params, after, upto],
+        )
+
+
+def _added(table: str, column: str) -> str:
+    """Unknown and unknown stays unknown; unknown and a figure is the figure."""
+    total = f"{table}.{column} + excluded.{column}"
+    return f"coalesce({total}, {table}.{column}, excluded.{column})" if column in BUCKETS else total

@@ -9,12 +9,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 
 from aigateway import gateway as pipeline
 from aigateway.gateway import Meter
+from aigateway.rate_limits import Allowance
 from providers import actions, price_actions
 from providers.audit import SYSTEM
 from providers.models import ConfigVersion, Deployment, Price, Provider
@@ -74,7 +76,9 @@ def test_M12_a_stream_that_crosses_the_boundary_keeps_the_card_it_was_dispatched
     request = ChatRequest(model="m", messages=(Message(Role.USER, (TextPart("Hi"),)),), stream=True, body_bytes=2000)
     call = SimpleNamespace(request=request, context="default", dialect=SimpleNamespace(value="openai_chat"))
     caller = SimpleNamespace(user_id=user.pk, api_key_id="abcdefghijkl", budgets=(), team_id=None)
-    meter = Meter(SimpleNamespace(ledger=ledger, price_is_due=lambda now: False), call, caller, "req_1", config_version=10**6)  # type: ignore[arg-type]
+    plane: Any = SimpleNamespace(ledger=ledger, price_is_due=lambda now: False)
+    unlimited: Any = SimpleNamespace()
+    meter = Meter(plane, call, caller, "req_1", config_version=10**6, allowance=Allowance(unlimited))
 
     async def run() -> None:
         Clock.instant = begins

@@ -102,8 +102,11 @@ class ReasonForm(ActionForm):
     reason = forms.CharField(required=False, max_length=200, label="Reason")
 
 
-class HistoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """To be read, by nobody to be changed."""
+class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """What happened: to be read and filtered, by nobody to be changed."""
+
+    show_full_result_count = False
+    list_per_page = 50
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -116,7 +119,7 @@ class HistoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(BudgetAdjustment)
-class BudgetAdjustmentAdmin(HistoryAdmin):
+class BudgetAdjustmentAdmin(RecordAdmin):
     list_display = ("created_at", "subject", "key", "amount", "tokens", "requests", "reason", "actor_id")
     search_fields = ("subject", "reason")
     date_hierarchy = "created_at"
@@ -127,7 +130,7 @@ class BudgetAdjustmentAdmin(HistoryAdmin):
 
 
 @admin.register(BudgetAlert)
-class BudgetAlertAdmin(HistoryAdmin):
+class BudgetAlertAdmin(RecordAdmin):
     list_display = ("crossed_at", "period", "measure", "threshold_percent", "used", "cap", "mailed_at", "posted_at")
     list_filter = ("measure", "threshold_percent")
     date_hierarchy = "crossed_at"
@@ -135,7 +138,7 @@ class BudgetAlertAdmin(HistoryAdmin):
 
 
 @admin.register(LedgerDay)
-class LedgerDayAdmin(HistoryAdmin):
+class LedgerDayAdmin(RecordAdmin):
     list_display = ("day", "lines", "cost", "sha256", "sealed_at")
     date_hierarchy = "day"
 

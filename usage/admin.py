@@ -22,8 +22,9 @@ from usage.adjustments import reset_budget
 from usage.export_admin import ClosedMonthAdmin, ExportAdmin
 from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, Caps, Enforcement, Entitlement, LedgerEntry, Period, UsageTotal
 from usage.periods import period_key
+from usage.statement_admin import StatementAdmin
 
-__all__ = ["ClosedMonthAdmin", "ExportAdmin"]
+__all__ = ["ClosedMonthAdmin", "ExportAdmin", "StatementAdmin"]
 
 
 class NamesField(forms.CharField):

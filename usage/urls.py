@@ -16,6 +16,7 @@ from usage.export_views import (
     MonthsView,
 )
 from usage.quota_views import OwnQuotaView, QuotaResetView, QuotaView
+from usage.statement_views import StatementsView, StatementView
 from usage.views import CostsView, OwnUsageView, UsageView
 from usage.webhooks import SubscriptionWebhookView
 
@@ -31,6 +32,8 @@ urlpatterns = [
     path("admin/months", MonthsView.as_view(), name="admin-months"),
     path("admin/months/<str:month>/close", MonthCloseView.as_view(), name="admin-month-close"),
     path("admin/months/<str:month>/file", MonthFileView.as_view(), name="admin-month-file"),
+    path("admin/statements", StatementsView.as_view(), name="admin-statements"),
+    path("admin/statements/<int:statement_id>", StatementView.as_view(), name="admin-statement"),
     path("admin/adjustments", AdjustmentsView.as_view(), name="admin-adjustments"),
     path("quota", OwnQuotaView.as_view(), name="quota"),
     path("admin/quotas/<int:user_id>", QuotaView.as_view(), name="admin-quota"),

@@ -22,8 +22,10 @@ from usage.adjustments import reset_budget
 from usage.export_admin import ClosedMonthAdmin, ExportAdmin
 from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, Caps, Enforcement, Entitlement, LedgerEntry, Period, UsageTotal
 from usage.periods import period_key
+from usage.statement_admin import StatementAdmin
+from usage.whatif_admin import WhatIfPage
 
-__all__ = ["ClosedMonthAdmin", "ExportAdmin"]
+__all__ = ["ClosedMonthAdmin", "ExportAdmin", "StatementAdmin"]
 
 
 class NamesField(forms.CharField):
@@ -231,7 +233,7 @@ class AttemptAdmin(RecordAdmin):
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(RecordAdmin):
+class LedgerEntryAdmin(WhatIfPage, RecordAdmin):
     list_display = ("posted_at", "target", "cost", "basis", "tokens_in", "tokens_out", "user_id", "context", "kind", "error_code",
                     "request_id", "attempt_no")  # fmt: skip
     list_filter = ("kind", "basis", "provider_slug", "context")

@@ -17,8 +17,10 @@ from usage.export_views import (
 )
 from usage.quota_views import OwnQuotaView, QuotaResetView, QuotaView
 from usage.report_views import LinesView, SavingsView
+from usage.statement_views import StatementsView, StatementView
 from usage.views import CostsView, OwnUsageView, UsageView
 from usage.webhooks import SubscriptionWebhookView
+from usage.whatif_views import WhatIfView
 
 urlpatterns = [
     path("usage", OwnUsageView.as_view(), name="usage"),
@@ -34,6 +36,9 @@ urlpatterns = [
     path("admin/months", MonthsView.as_view(), name="admin-months"),
     path("admin/months/<str:month>/close", MonthCloseView.as_view(), name="admin-month-close"),
     path("admin/months/<str:month>/file", MonthFileView.as_view(), name="admin-month-file"),
+    path("admin/statements", StatementsView.as_view(), name="admin-statements"),
+    path("admin/statements/<int:statement_id>", StatementView.as_view(), name="admin-statement"),
+    path("admin/what-if", WhatIfView.as_view(), name="admin-what-if"),
     path("admin/adjustments", AdjustmentsView.as_view(), name="admin-adjustments"),
     path("quota", OwnQuotaView.as_view(), name="quota"),
     path("admin/quotas/<int:user_id>", QuotaView.as_view(), name="admin-quota"),

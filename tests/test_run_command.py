@@ -48,6 +48,7 @@ class Gateway:
     def __init__(self, state: ForeignState, *, command: tuple[str, ...] = (sys.executable, "manage.py", "run"), **env: str) -> None:
         kept = {name: value for name, value in os.environ.items() if name not in ("MAKELEVEL", "MAKEFLAGS")} | state.env
         self.var = state.var
+        self.env = state.env
         self.output = state.var.parent / f"output-{secrets.token_hex(4)}.txt"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -205,6 +206,24 @@ def test_children_do_not_outlive_a_killed_supervisor(start) -> None:
     os.kill(gateway.process.pid, signal.SIGKILL)
     gateway.process.wait()
     until(lambda: not gateway.processes(), 20, gateway.processes)
+
+
+def test_beat_ends_though_the_signal_meets_it_amid_a_query(start) -> None:
+    gateway = start()
+    gateway.wait_until_ready()
+    url = gateway.env.get("DATABASE_URL", "").replace("postgres://", "postgresql://")
+    if not url:
+        pytest.skip("SQLite holds up writers only, for seconds at most")
+    with psycopg.connect(url, autocommit=True) as watcher, psycopg.connect(url) as holder:
+        watcher.execute("UPDATE django_celery_beat_periodictask SET last_run_at = NULL")  # everything is due and has to be saved
+        holder.execute("LOCK TABLE django_celery_beat_periodictask IN SHARE MODE")
+        os.kill(gateway.pid_of("celery --app aigateway beat"), signal.SIGKILL)
+        saving = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%celery_beat_periodictask%'"
+        until(lambda: watcher.execute(saving).fetchone(), 30, gateway.said)
+        beat = gateway.pid_of("celery --app aigateway beat")
+        os.kill(beat, signal.SIGTERM)
+        until(lambda: "SigPnd:\t0000000000000000" in Path(f"/proc/{beat}/status").read_text(), 5)
+    until(lambda: beat not in gateway.processes(), 10, gateway.processes)
 
 
 def test_a_busy_port_is_named(start) -> None:

@@ -1,0 +1,51 @@
+"""Finance reconciles a statement and asks what if, in a browser (R508)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from playwright.sync_api import Page, expect
+
+from tests.aigateway.conftest import LiveGateway
+from tests.browser.test_admin_exports import _fits
+from tests.browser.test_admin_provider import PASSWORD, sign_in
+from tests.usage.lines import line, post
+
+NARROW, WIDE = {"width": 390, "height": 800}, {"width": 1280, "height": 800}
+CARD = {"id": 1, "input_nano_per_mtok": 1_000_000_000, "output_nano_per_mtok": 4_000_000_000}
+
+
+def _fits_both(page: Page) -> bool:
+    fits = []
+    for size in (NARROW, WIDE):
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        fits.append(_fits(page))
+    return all(fits)
+
+
+def test_R508_a_statement_is_uploaded_and_its_report_shown_on_both_screens(gateway: LiveGateway, visit: Any, tmp_path: Path) -> None:
+    get_user_model().objects.create_superuser("root", password=PASSWORD)
+    at = datetime(2026, 11, 15, 12, tzinfo=UTC)
+    post(line(upstream_id="call-1", cost_nano=3_000_000, dispatched_at=at, input_tokens=1000, output_tokens=500, price_card=CARD))
+    file = tmp_path / "november.csv"
+    file.write_text("day,id,usd\n2026-11-15,call-1,0.004\n")
+
+    def walk(page: Page) -> None:
+        sign_in(page, gateway.base_url)
+        page.goto(f"{gateway.base_url}/admin/usage/statement/add/")
+        assert _fits_both(page)
+        page.fill("#id_provider_slug", "sim")
+        page.select_option("#id_layout", "generic")
+        page.fill("#id_columns", "day = day\nrequest_id = id\namount_usd = usd")
+        page.set_input_files("#id_file", str(file))
+        page.click("input[name=_save]")
+        expect(page.locator("#findings")).to_contain_text("0.001000000")
+        assert _fits_both(page)
+        page.goto(f"{gateway.base_url}/admin/usage/ledgerentry/what-if/?start=2026-11-01&end=2026-12-01&policy=as_was&prices=own")
+        expect(page.locator("#totals")).to_contain_text("0.003000000")
+        assert _fits_both(page)
+
+    visit(walk)

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+import structlog
+from celery import current_app
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Min, Sum
+from kombu.exceptions import OperationalError
 
 from usage.actions import ActionRefused
 from usage.export_lines import Tally, month_source
@@ -18,6 +21,11 @@ from usage.models import Attempt, ClosedMonth, LedgerEntry
 
 CUTOFF_BEFORE_NOW: Final = timedelta(minutes=1)
 """A posting transaction takes two seconds at most; the rest is for clocks of several machines that differ."""
+CLOSED_AT_ONCE_LINES_MAX: Final = 50_000
+"""More take longer to hash than anybody should wait for an answer: a worker closes such a month."""
+CLOSE_TASK: Final = "usage.close_month"
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,23 @@ class MonthState:
     late_lines: int
     cost_nano: int
     can_close: bool
+
+
+def request_close(month: str, actor_id: int | None, now: datetime) -> ClosedMonth | None:
+    """Closes a month, or asks a worker to when it has many lines (``None``). Raises as ``close_month`` does.
+
+    Raises ``ActionRefused`` too when the worker could not be told; nothing has happened then.
+    """
+    span, months = span_of(month), BillingMonths.current()
+    _check_turn(span, months, now - CUTOFF_BEFORE_NOW)
+    if months.lines(month).count() <= CLOSED_AT_ONCE_LINES_MAX:
+        return close_month(month, actor_id, now)
+    try:
+        current_app.send_task(CLOSE_TASK, args=[month, actor_id], retry=False)
+    except (OperationalError, OSError) as error:
+        log.warning("no worker could be asked to close a month", month=month, error=type(error).__name__)
+        raise ActionRefused(f"{month} has many lines and no worker could be asked to close it. Try again later.") from error
+    return None
 
 
 def close_month(month: str, actor_id: int | None, now: datetime) -> ClosedMonth:

@@ -22,7 +22,7 @@ from django.utils.safestring import SafeString
 from providers.fields import dollars
 from usage import export_files, export_jobs
 from usage.actions import ActionRefused
-from usage.closing import MonthState, close_month, months_until
+from usage.closing import MonthState, months_until, request_close
 from usage.export_downloads import STREAMED, finished_file, streamed
 from usage.export_lines import month_source
 from usage.export_months import BillingMonths, MonthInvalid
@@ -201,11 +201,16 @@ class ClosedMonthAdmin(FinanceAdmin):
             state = next((each for each in months_until(timezone.now()) if each.span.month == month and each.can_close), None)
             return HttpResponseRedirect(months) if state is None else self._confirm(request, state)
         try:
-            row = close_month(month, request.user.pk, timezone.now())
+            row = request_close(month, request.user.pk, timezone.now())
         except (ActionRefused, MonthInvalid) as error:
             self.message_user(request, str(error), messages.ERROR)
         else:
-            self.message_user(request, f"{row.month} is closed. Lines: {row.lines:,}. Cost: ${dollars(row.cost_nano)}.", messages.SUCCESS)
+            said = (
+                f"{month} has many lines. A worker closes it now; it is closed when it says so below."
+                if row is None
+                else f"{month} is closed. Lines: {row.lines:,}. Cost: ${dollars(row.cost_nano)}."
+            )
+            self.message_user(request, said, messages.SUCCESS)
         return HttpResponseRedirect(months)
 
     def file_view(self, request: HttpRequest, month: str, format_name: str) -> HttpResponseBase:

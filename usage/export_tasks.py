@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import structlog
 from celery import shared_task
 from django.utils import timezone
 
-from usage import export_jobs
+from usage import closing, export_jobs
+from usage.actions import ActionRefused
 
 TIME_LIMIT_S = 1500
 """Below half of the broker's visibility timeout."""
+
+log = structlog.get_logger(__name__)
 
 
 @shared_task(name=export_jobs.MAKE_TASK, time_limit=TIME_LIMIT_S)
@@ -31,3 +35,12 @@ def ensure_monthly_export() -> None:
 @shared_task(name="usage.prune_exports")
 def prune_exports() -> None:
     export_jobs.prune_exports(timezone.now())
+
+
+@shared_task(name=closing.CLOSE_TASK, time_limit=TIME_LIMIT_S)
+def close_month(month: str, actor_id: int | None) -> None:
+    """What was refused meanwhile (closed by a second click, a call that opened again) is seen on the page of months."""
+    try:
+        closing.close_month(month, actor_id, timezone.now())
+    except ActionRefused as error:
+        log.warning("a month was not closed", month=month, reason=str(error))

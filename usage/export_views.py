@@ -20,7 +20,7 @@ from rest_framework.views import APIView
 
 from usage import export_files, export_jobs
 from usage.actions import ActionRefused
-from usage.closing import close_month, months_until
+from usage.closing import CLOSED_AT_ONCE_LINES_MAX, months_until, request_close
 from usage.export_downloads import finished_file, streamed
 from usage.export_lines import month_source
 from usage.export_months import BillingMonths, MonthInvalid
@@ -156,19 +156,22 @@ class MonthCloseView(APIView):
     @extend_schema(
         operation_id="admin_month_close",
         summary="Close a month for ever",
-        description="Its files never change again; what is posted later stands in the next open month and is labelled late.",
+        description="Its files never change again; what is posted later stands in the next open month and is labelled late. "
+        f"A month of more than {CLOSED_AT_ONCE_LINES_MAX:,} lines is closed by a worker: the answer is 202 with the month as it is, and "
+        "`GET .../months` tells when it is closed.",
         parameters=[MONTH],
         request=None,
-        responses={201: MonthSerializer},
+        responses={201: MonthSerializer, 202: MonthSerializer},
     )
     def post(self, request: Request, month: str) -> Response:
         now = timezone.now()
         try:
-            close_month(month, request.user.pk, now)
+            closed = request_close(month, request.user.pk, now)
         except (ActionRefused, MonthInvalid) as error:
             raise ValidationError({"month": [str(error)]}) from error
         state = next(state for state in months_until(now) if state.span.month == month)
-        return Response(shown_month(state), status=status.HTTP_201_CREATED, headers=PRIVATE)
+        answer = status.HTTP_202_ACCEPTED if closed is None else status.HTTP_201_CREATED
+        return Response(shown_month(state), status=answer, headers=PRIVATE)
 
 
 class MonthFileView(GenericAPIView[Export]):

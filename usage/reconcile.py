@@ -1,9 +1,8 @@
 """Compares what a provider billed with what the ledger booked, and splits the difference by cause, exactly.
 
 Pure: ``compare`` takes lines and calls and answers comparisons whose variances add up to billed less booked, ``summed`` adds them up
-by cause. A billed line that
-names the provider's request id is compared with the call of that id; all others, and the calls left over, are summed by day,
-model and key, as far as the file tells them.
+by cause. A billed line that names the provider's request id is compared with the call of that id; all others, and the calls left
+over, are summed by day, model and key, as far as the file tells them.
 """
 
 from __future__ import annotations

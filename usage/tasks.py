@@ -7,13 +7,13 @@ from datetime import timedelta
 from celery import shared_task
 from django.utils import timezone
 
-from usage.export_tasks import ensure_monthly_export, make_export, make_waiting_exports, prune_exports
+from usage.export_tasks import close_month, ensure_monthly_export, make_export, make_waiting_exports, prune_exports
 from usage.prune import prune, prune_answers
 from usage.rollups import roll_up
 from usage.seals import seal_due
 from usage.sweeper import sweep
 
-__all__ = ["ensure_monthly_export", "make_export", "make_waiting_exports", "prune_exports"]
+__all__ = ["close_month", "ensure_monthly_export", "make_export", "make_waiting_exports", "prune_exports"]
 
 
 @shared_task(name="usage.roll_up")

@@ -16,14 +16,15 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
+from kombu.exceptions import OperationalError
 
 from providers.models import Deployment, Price, Provider
 from tests.usage.lines import line, post
 from tests.usage.world import reserve_order
-from usage import exports, focus
+from usage import closing, export_tasks, exports, focus
 from usage.actions import ActionRefused
 from usage.adjustments import adjust_attempt
-from usage.closing import close_month, is_unchanged, months_until, next_to_close
+from usage.closing import close_month, is_unchanged, months_until, next_to_close, request_close
 from usage.export_lines import month_source
 from usage.export_months import BillingMonths, MonthInvalid, month_after, month_around, month_before, span_of
 from usage.exports import csv_chunks
@@ -134,6 +135,36 @@ def test_closing_is_refused_before_the_month_is_over_and_out_of_turn() -> None:
     with pytest.raises(ActionRefused, match="closed already"):
         close_month("2026-09", None, at(11, 3))
     assert next_to_close(BillingMonths.current()) == "2026-10"
+
+
+def test_a_month_of_many_lines_is_closed_by_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    post(line(dispatched_at=OCTOBER), line(dispatched_at=OCTOBER))
+    told: list[Any] = []
+    monkeypatch.setattr(closing.current_app, "send_task", lambda name, args, retry: told.append((name, args)))
+    monkeypatch.setattr(closing, "CLOSED_AT_ONCE_LINES_MAX", 1)
+    with pytest.raises(ActionRefused, match="Months are closed in turn"):
+        request_close("2026-11", 9, DECEMBER_3)
+    assert told == []
+    assert request_close("2026-10", 9, DECEMBER_3) is None
+    assert not ClosedMonth.objects.exists()
+    ((name, arguments),) = told
+    assert name == export_tasks.close_month.name
+    for _ in range(2):  # a message may arrive twice
+        export_tasks.close_month(*arguments)
+    row = ClosedMonth.objects.get()
+    assert (row.month, row.lines, row.closed_by_id, row.sha256) == ("2026-10", 2, 9, sha256_of("2026-10"))
+
+
+def test_without_a_worker_to_ask_nothing_is_closed_and_the_person_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str, args: list[object], retry: bool) -> None:
+        raise OperationalError
+
+    post(line(dispatched_at=OCTOBER), line(dispatched_at=OCTOBER))
+    monkeypatch.setattr(closing.current_app, "send_task", broken)
+    monkeypatch.setattr(closing, "CLOSED_AT_ONCE_LINES_MAX", 1)
+    with pytest.raises(ActionRefused, match="Try again later"):
+        request_close("2026-10", 9, DECEMBER_3)
+    assert not ClosedMonth.objects.exists()
 
 
 def test_an_empty_ledger_has_nothing_to_close() -> None:

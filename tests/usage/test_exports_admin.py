@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.usage.lines import line, post
-from usage import export_files, export_jobs
+from usage import closing, export_files, export_jobs
 from usage.export_jobs import make_export, request_export
 from usage.models import ClosedMonth, Export
 
@@ -106,6 +106,14 @@ def test_a_month_is_closed_after_one_more_question() -> None:
     assert ClosedMonth.objects.get().sha256 in page
     assert "closed already" in browser.post(close_url("2026-10"), follow=True).content.decode()
     assert browser.get(close_url("2026-10")).status_code == 302
+
+
+def test_a_month_of_many_lines_is_handed_to_a_worker_and_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closing, "CLOSED_AT_ONCE_LINES_MAX", 0)
+    post(line(cost_nano=5, dispatched_at=OCTOBER_20))
+    page = browser_of("view_ledgerentry", "add_closedmonth").post(close_url("2026-10"), follow=True).content.decode()
+    assert "A worker closes it now" in page
+    assert not ClosedMonth.objects.exists()
 
 
 def test_who_may_only_look_cannot_close(finance: Client) -> None:

@@ -22,7 +22,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from tests.usage.lines import line, post
-from usage import export_files, export_jobs
+from usage import closing, export_files, export_jobs
 from usage.actions import ActionRefused
 from usage.closing import close_month
 from usage.export_jobs import ensure_monthly, make_export, make_waiting, prune_exports, request_export, restart_export
@@ -263,6 +263,14 @@ def test_months_add_up_to_the_ledger_and_closing_needs_its_own_permission(financ
     assert with_right.post(f"{MONTHS}/whenever/close").status_code == 400
     assert ClosedMonth.objects.count() == 1
     assert with_right.post(f"{MONTHS}/2026-10/reopen").status_code == 404
+
+
+def test_closing_a_month_of_many_lines_answers_202_with_the_month_as_it_is(finance: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closing, "CLOSED_AT_ONCE_LINES_MAX", 0)
+    post(line(dispatched_at=OCTOBER_20))
+    User.objects.get(username="fin").user_permissions.add(Permission.objects.get(codename="add_closedmonth"))
+    answer = client_of(User.objects.get(username="fin")).post(f"{MONTHS}/2026-10/close")
+    assert (answer.status_code, answer.json()["status"], answer.json()["sha256"]) == (202, "open", None)
 
 
 @pytest.mark.parametrize("format_name", ["csv", "focus", "focus-1.2", "focus-1.4"])

@@ -14,6 +14,10 @@ from providers.upstream.types import ChatDelta, DisconnectPolicy, StreamEvent, W
 
 DRAIN_S = 60.0
 DRAIN_BYTES_MAX = 8 * 1024 * 1024
+# What has arrived when the client leaves takes no waiting; a provider that sends faster than this is read no further.
+CATCH_UP_S = 0.25
+CATCH_UP_PAUSE_S = 0.005
+CATCH_UP_BYTES_MAX = 1024 * 1024
 # What may come before the first content: lifecycle events and keep-alives.
 PREAMBLE_BYTES_MAX = 1024 * 1024
 
@@ -208,7 +212,7 @@ class LiveStream:
         if drains and code == CLIENT_CLOSED and self._failure is None and self._call.up.drains < DRAINS_MAX:
             self._call.up.settle(self._drain(code))
             return None
-        return self._call.up.settle(self._close(code))
+        return self._call.up.settle(self._catch_up(code))
 
     async def _close(self, code: str) -> None:
         await self._upstream.aclose()
@@ -216,20 +220,33 @@ class LiveStream:
         if closing is not None:
             await asyncio.wait({closing})
 
-    async def _drain(self, code: str) -> None:
-        """Reads on for the exact usage, up to 60 s and 8 MiB."""
-        self._call.up.drains += 1
-        limit = self._received_bytes + DRAIN_BYTES_MAX
+    async def _catch_up(self, code: str) -> None:
+        """Reads what has arrived before it closes: what the provider sent is on its bill, whoever takes it."""
         try:
-            async with asyncio.timeout(DRAIN_S):
-                while not (self._is_over or self._failure is not None or self._received_bytes > limit):
-                    await self._advance()
-                    self._batch.clear()
-        except TimeoutError:
-            pass  # what is known by now is what is settled
+            await self._read_on(CATCH_UP_S, CATCH_UP_BYTES_MAX, CATCH_UP_PAUSE_S)
+        finally:
+            await self._close(code)
+
+    async def _drain(self, code: str) -> None:
+        """Reads on for the exact usage."""
+        self._call.up.drains += 1
+        try:
+            await self._read_on(DRAIN_S, DRAIN_BYTES_MAX)
         finally:
             self._call.up.drains -= 1
             await self._close(code)
+
+    async def _read_on(self, within_s: float, bytes_max: int, pause_s: float | None = None) -> None:
+        """To the end of the stream, to a limit, or to a pause; what is known by then is what is settled."""
+        limit = self._received_bytes + bytes_max
+        try:
+            async with asyncio.timeout(within_s):
+                while not (self._is_over or self._failure is not None or self._received_bytes > limit):
+                    async with asyncio.timeout(pause_s):
+                        await self._advance()
+                    self._batch.clear()
+        except TimeoutError:
+            pass
 
     def _outcome(self, code: str, error: UpstreamError | None = None) -> AttemptOutcome:
         usage = self._parser.usage

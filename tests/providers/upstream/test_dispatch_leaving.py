@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from providers.upstream import dispatch
-from providers.upstream.dispatch import Billing, StreamAnswer
+from providers.upstream.dispatch import Billing, StreamAnswer, streams
 from providers.upstream.transport import Deadline
 from providers.upstream.types import DisconnectPolicy
 from tests.providers.upstream import rig
@@ -44,6 +44,61 @@ async def test_L06_L07_close_policy_a_client_that_leaves_closes_the_upstream_and
     assert outcome.delivered_output_bytes in (3, 5)
     with pytest.raises(StopAsyncIteration):
         await anext(answer.events)
+
+
+async def test_L06_what_arrived_before_the_client_left_is_counted_though_nobody_took_it(alpha, transport, ledger) -> None:
+    sent = asyncio.Event()
+
+    async def ahead_of_its_reader(exchange: rig.Exchange) -> None:
+        await exchange.events(rig.ROLE, rig.HEL)
+        await taken.wait()
+        await exchange.chunk(rig.LO * 500)
+        sent.set()
+        await exchange.wait_until_client_closes()
+
+    taken = asyncio.Event()
+    alpha.will(ahead_of_its_reader)
+    answer = await start(rig.plan(one(alpha)), rig.upstreams(transport), ledger)
+    await anext(answer.events)
+    taken.set()
+    await sent.wait()
+    await answer.aclose()
+    (outcome,) = ledger.outcomes
+    assert (outcome.billing, outcome.delivered_output_bytes, outcome.events) == (Billing.ESTIMATE, 3 + 500 * 2, 502)
+
+
+async def test_L06_usage_that_arrived_before_the_client_left_is_what_is_settled(alpha, transport, ledger) -> None:
+    async def finishes_unseen(exchange: rig.Exchange) -> None:
+        await exchange.events(rig.ROLE, rig.HEL)
+        await taken.wait()
+        await exchange.chunk(rig.LO + rig.STOP + rig.USAGE + rig.DONE)
+        await exchange.end_stream()
+        sent.set()
+
+    taken, sent = asyncio.Event(), asyncio.Event()
+    alpha.will(finishes_unseen)
+    answer = await start(rig.plan(one(alpha)), rig.upstreams(transport), ledger)
+    await anext(answer.events)
+    taken.set()
+    await sent.wait()
+    await answer.aclose()
+    assert [(outcome.billing, outcome.usage.output_tokens) for outcome in ledger.outcomes] == [(Billing.MEASURED, 3)]
+
+
+async def test_L06_a_provider_that_never_pauses_is_left_all_the_same(alpha, transport, ledger, monkeypatch) -> None:
+    async def ceaseless(exchange: rig.Exchange) -> None:
+        await exchange.events(rig.ROLE, rig.HEL)
+        while True:
+            await exchange.chunk(rig.LO * 100)
+
+    monkeypatch.setattr(streams, "CATCH_UP_BYTES_MAX", 200_000)
+    alpha.will(ceaseless)
+    answer = await start(rig.plan(one(alpha)), rig.upstreams(transport), ledger)
+    await anext(answer.events)
+    async with asyncio.timeout(5):
+        await answer.aclose()
+    (outcome,) = ledger.outcomes
+    assert (outcome.billing, outcome.events > 500) == (Billing.ESTIMATE, True)
 
 
 async def test_L07_cancelling_a_waiting_reader_closes_the_upstream_and_settles_once(alpha, transport, ledger) -> None:

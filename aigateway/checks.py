@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import redis
 from django.conf import settings
 from django.contrib import admin
 from django.core.checks import CheckMessage, Error, Tags, register
@@ -15,10 +16,12 @@ from django.db import connections
 
 from aigateway import env
 from providers.secrets import parse_ring
+from usage.redis_connection import evicting_policy
 
 POSTGRESQL_MIN = 140_000
 STATE_FOLDER_MODE = 0o077
 WEBHOOK_SECRET_MIN = 16
+REDIS_S = 2.0
 
 
 @register(Tags.security)
@@ -89,3 +92,24 @@ def public_address_is_encrypted(**_: Any) -> list[CheckMessage]:
         hint = "Set AIGATEWAY_PUBLIC_URL to the address people use, behind a proxy that ends TLS."
         return [Caution("AIGATEWAY_PUBLIC_URL is not an https address: keys would travel in clear.", hint=hint, id="aigateway.W002")]
     return []
+
+
+@register(Tags.caches, deploy=True)
+def redis_keeps_its_counters(**_: Any) -> list[CheckMessage]:
+    """I06: a counter that was dropped begins anew, so a rate limit lets more in. ``allkeys-*`` drops Celery's queue as well.
+
+    Nothing is said of a Redis that cannot be reached now: readiness tells.
+    """
+    if settings.REDIS_URL is None:
+        return []
+    try:
+        with redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=REDIS_S, socket_timeout=REDIS_S, retry=None) as client:
+            policy = evicting_policy(client)
+    except (redis.RedisError, OSError):
+        return []
+    if policy is None:
+        return []
+    hint = "Set maxmemory-policy to noeviction or volatile-ttl, or maxmemory to 0."
+    if policy.startswith("allkeys"):
+        return [Error(f"Redis drops rate limits and queued tasks when it is full ({policy}).", hint=hint, id="aigateway.E007")]
+    return [Caution(f"Redis drops rate limits in use when it is full ({policy}).", hint=hint, id="aigateway.W003")]

@@ -14,9 +14,9 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from usage.redis_connection import COMMAND_S, CONNECT_S, evicting_policy
+
 DATABASE_CHECKOUT_S = 1.0
-REDIS_CONNECT_S = 0.1
-REDIS_COMMAND_S = 0.05
 
 
 class State(StrEnum):
@@ -25,11 +25,12 @@ class State(StrEnum):
     UNMIGRATED = "unmigrated"
     UNKNOWN = "unknown"
     NOT_CONFIGURED = "not_configured"
+    EVICTS = "evicts_counters"
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """``redis`` holds only what may be lost, so its absence degrades and nothing more."""
+    """``redis`` holds only what may be lost, so its absence, or that it drops counters when full, degrades and nothing more."""
 
     database: State
     migrations: State
@@ -43,7 +44,7 @@ class Readiness:
     def word(self) -> str:
         if not self.is_ready:
             return "unready"
-        return "degraded" if self.redis is State.UNREACHABLE else "ready"
+        return "degraded" if self.redis in (State.UNREACHABLE, State.EVICTS) else "ready"
 
 
 class _Migrated:
@@ -100,11 +101,10 @@ def _migrations() -> State:
 def _redis() -> State:
     if settings.REDIS_URL is None:
         return State.NOT_CONFIGURED
-    client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=REDIS_CONNECT_S, socket_timeout=REDIS_COMMAND_S, retry=None)
+    client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=CONNECT_S, socket_timeout=COMMAND_S, retry=None)
     try:
-        client.ping()
+        return State.OK if evicting_policy(client) is None else State.EVICTS
     except (redis.RedisError, OSError):
         return State.UNREACHABLE
     finally:
         client.close()
-    return State.OK

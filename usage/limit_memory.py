@@ -54,7 +54,7 @@ class _Counter:
         slot = (self.at_ms if amount > 0 else ask.taken_at_ms) // (ask.limit.window_ms // SLOTS)
         if amount < 0:
             amount = -min(-amount, self.slots.get(slot, 0))
-        if slot >= self.first and amount:
+        if amount:
             self.slots[slot] = self.slots.get(slot, 0) + amount
             self.used += amount
             self.last = max(self.last, slot)
@@ -62,7 +62,7 @@ class _Counter:
     def wait_ms(self, ask: Ask) -> int | None:
         limit = ask.limit
         excess = self.used + ask.amount - limit.capacity
-        if ask.amount == 0 or (limit.capacity > 0 and excess <= _TINY):
+        if ask.amount == 0 or excess <= _TINY:
             return 0
         if ask.amount > limit.capacity:
             return None
@@ -72,11 +72,11 @@ class _Counter:
         return self._free_at_ms(limit, leaving) - self.at_ms
 
     def reset_ms(self, limit: Limit) -> int:
-        if self.used <= 0 or limit.limit == 0:
+        if self.used <= 0:
             return 0
         if limit.burst is None:
             return self._free_at_ms(limit, self.last) - self.at_ms
-        return math.ceil(self.used * limit.window_ms / limit.limit)
+        return 0 if limit.limit == 0 else math.ceil(self.used * limit.window_ms / limit.limit)
 
     @staticmethod
     def _free_at_ms(limit: Limit, slot: int) -> int:

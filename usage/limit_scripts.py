@@ -79,7 +79,7 @@ local function load(key, base)
 end
 
 local function fits(bucket)
-  return bucket.amount == 0 or (bucket.capacity > 0 and bucket.used + bucket.amount <= bucket.capacity + TINY)
+  return bucket.amount == 0 or bucket.used + bucket.amount <= bucket.capacity + TINY
 end
 
 local function wait_ms(bucket)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import hiredis
+import redis
 import structlog
 from redis.asyncio.connection import SSLConnection, parse_url
 
@@ -20,6 +21,8 @@ COMMAND_S: Final = 0.05
 RETRY_S: Final = 1.0
 """Between two tries to reach a server that is away."""
 UNDER_WAY_MAX: Final = 10_000
+KEEPING_POLICIES: Final = ("noeviction", "volatile-ttl")
+"""What a full Redis may do: refuse writes, or drop what ends next anyway."""
 
 Word = str | bytes | int
 log = structlog.get_logger("usage.redis")
@@ -91,6 +94,19 @@ class _Wire(asyncio.Protocol):
             future = self._waiting.popleft()
             if not future.done():
                 future.set_exception(RedisAway(reason))
+
+
+def evicting_policy(client: redis.Redis) -> str | None:
+    """The ``maxmemory-policy`` by which this server drops counters in use when it is full (I06); ``None``: it drops none.
+
+    ``INFO`` is open where ``CONFIG`` is not, as with hosted servers; where it is not, nobody can tell. Raises ``redis.RedisError``.
+    """
+    try:
+        memory = client.info("memory")
+    except redis.ResponseError:
+        return None
+    policy = str(memory.get("maxmemory_policy", "noeviction"))
+    return policy if int(memory.get("maxmemory", 0)) and policy not in KEEPING_POLICIES else None
 
 
 class RedisConnection:

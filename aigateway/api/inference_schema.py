@@ -144,6 +144,34 @@ _EMBED: dict[str, Any] = {
     "example": {"model": "text-embedding-3-small", "input": ["Hello", "Goodbye"]},
 }
 _MODEL_NAME = {"name": "model", "in": "path", "required": True, "schema": _TEXT, "description": "May contain slashes."}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "Printable ASCII, best a new UUID. The same request again within 24 hours gets the first answer, at no cost.",
+}
+
+
+def _header(description: str, kind: str = "integer") -> dict[str, Any]:
+    return {"description": description, "schema": {"type": kind}}
+
+
+_RATE_LIMIT_HEADERS = {
+    f"X-RateLimit-{name}-{measure}": header
+    for measure in ("Requests", "Tokens")
+    for name, header in (
+        ("Limit", _header("The caller's tightest limit of this measure, per window; absent without one.")),
+        ("Remaining", _header("What would fit right now.")),
+        ("Reset", _header("Time until nothing counts any more, for example 59.5s.", "string")),
+    )
+}
+_REPLAYED_HEADER = {"Idempotent-Replayed": _header("`true`: the first answer to this Idempotency-Key, again.", "string")}
+_RETRY_AFTER = {"Retry-After": _header("Seconds until the same request may succeed; absent where waiting never helps.")}
+_REFUSAL_HEADERS = {
+    "409": _RETRY_AFTER,
+    "429": _RATE_LIMIT_HEADERS | _RETRY_AFTER | {"Retry-After-Ms": _header("The same in milliseconds.")},
+    "503": _RETRY_AFTER,
+}
 _STREAM = {"text/event-stream": {"schema": _TEXT}}
 _STATUSES = {
     "400": "The request is wrong; `param` names the field.",
@@ -151,12 +179,15 @@ _STATUSES = {
     "402": "A budget cannot cover the request, or the model has no price.",
     "403": "The key may not use this model or context.",
     "404": "There is no such model.",
+    "409": "A request with this Idempotency-Key is being answered, or its answer was not kept.",
     "413": "The body is too large.",
-    "429": "Every candidate is rate limited.",
+    "422": "This Idempotency-Key was used with another request.",
+    "429": "A rate limit of the caller is reached, or every candidate is rate limited.",
     "502": "The providers failed.",
     "503": "Nothing can take the request now.",
     "504": "The provider did not answer in time.",
 }
+_ONLY_WITH_KEY = ("409", "422")
 
 
 def drop_aliases(endpoints: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -184,8 +215,9 @@ def add_inference(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 def _operation(operation_id: str, summary: str, body: dict[str, Any] | None, answer: dict[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": answer}}
     streams = body is not None and "stream" in body["properties"]
-    responses: dict[str, Any] = {"200": {"description": summary, "content": content | (_STREAM if streams else {})}}
-    responses |= {status: {"description": text, "content": {"application/json": {"schema": _ERROR}}} for status, text in _STATUSES.items()}
+    told = _RATE_LIMIT_HEADERS | ({} if body is None else _REPLAYED_HEADER)
+    responses: dict[str, Any] = {"200": {"description": summary, "headers": told, "content": content | (_STREAM if streams else {})}}
+    responses |= {status: _refusal(status, text) for status, text in _STATUSES.items() if body is not None or status not in _ONLY_WITH_KEY}
     operation: dict[str, Any] = {
         "operationId": operation_id,
         "summary": summary,
@@ -194,5 +226,10 @@ def _operation(operation_id: str, summary: str, body: dict[str, Any] | None, ans
         "responses": responses,
     }
     if body is not None:
+        operation["parameters"] = [_IDEMPOTENCY_KEY]
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     return operation
+
+
+def _refusal(status: str, text: str) -> dict[str, Any]:
+    return {"description": text, "headers": _REFUSAL_HEADERS.get(status, {}), "content": {"application/json": {"schema": _ERROR}}}

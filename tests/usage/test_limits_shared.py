@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from usage.limits import RateLimiter
 from usage.redis_connection import RedisAway, RedisConnection, RedisRefused
 
 PROCESSES = 4
+PATIENCE_S = 30.0
 
 
 @pytest.fixture
@@ -27,6 +29,14 @@ def server(tmp_path: Path) -> Iterator[PrivateRedis]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no failure here."""
+    monkeypatch.setattr(limits, "RedisConnection", partial(RedisConnection, connect_s=PATIENCE_S, command_s=PATIENCE_S))
+    monkeypatch.setattr(limits, "CONNECT_S", PATIENCE_S)
+    monkeypatch.setattr(limits, "COMMAND_S", PATIENCE_S)
 
 
 async def started(url: str | None, processes: int = 1) -> RateLimiter:
@@ -73,7 +83,10 @@ async def test_a_gateway_starts_without_redis(tmp_path: Path) -> None:
     await limiter.stop()
 
 
-async def test_a_redis_that_does_not_answer_holds_up_one_call_for_its_deadline_and_no_other(server: PrivateRedis) -> None:
+async def test_a_redis_that_does_not_answer_holds_up_one_call_for_its_deadline_and_no_other(
+    server: PrivateRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RedisConnection", RedisConnection)
     limiter = await started(server.url)
     with redis.Redis.from_url(server.url) as admin:
         admin.execute_command("CLIENT", "PAUSE", 5000, "ALL")

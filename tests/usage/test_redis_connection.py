@@ -159,3 +159,127 @@ async def test_closing_ends_the_search() -> None:
     assert not absent.is_connected
     with pytest.raises(RedisAway):
         await absent.execute("PING")
+
+
+class Said:
+    """A logger that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, str]]] = []
+
+    def warning(self, event: str, **words: str) -> None:
+        self.lines.append((event, words))
+
+
+async def test_a_lost_connection_ends_what_waits_on_it_at_once() -> None:
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"+PONG\r\n")
+        await reader.readuntil(b"name\r\n")
+
+    async with serving(leave) as port:
+        lost = connection(f"redis://127.0.0.1:{port}/0")
+        await lost.connect()
+        with pytest.raises(RedisAway, match="connection lost"):
+            await lost.execute("GET", "name")
+        assert not lost.is_connected
+        await lost.close()
+
+
+async def test_two_who_connect_at_once_share_the_connection() -> None:
+    async with serving(pong) as port:
+        shared = connection(f"redis://127.0.0.1:{port}/0")
+        await asyncio.gather(shared.connect(), shared.connect())
+        assert await shared.execute("PING") == b"PONG"
+        await shared.close()
+
+
+async def test_no_more_than_so_many_wait_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_connection, "UNDER_WAY_MAX", 2)
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"+PONG\r\n")
+        await reader.read()
+
+    async with serving(mute) as port:
+        behind = connection(f"redis://127.0.0.1:{port}/0")
+        await behind.connect()
+        waiting = [asyncio.ensure_future(behind.execute("GET", "name")) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(RedisAway, match="not connected"):
+            await behind.execute("GET", "name")
+        assert not any(each.done() for each in waiting)
+        await behind.close()
+        assert [str(each) for each in await asyncio.gather(*waiting, return_exceptions=True)] == ["closed", "closed"]
+
+
+async def test_a_server_that_is_away_is_not_asked_again_for_a_while() -> None:
+    asked = []
+
+    async def slam(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(4096))
+
+    async with serving(slam) as port:
+        unwelcome = connection(f"redis://127.0.0.1:{port}/0")
+        with pytest.raises(RedisAway):
+            await unwelcome.connect()
+        unwelcome._retry_at_s = asyncio.get_running_loop().time() + PATIENCE_S
+        for _ in range(3):
+            with pytest.raises(RedisAway):
+                await unwelcome.execute("PING")
+            assert unwelcome._connecting is None
+        await unwelcome.close()
+    assert len(asked) == 1
+
+
+async def test_a_search_puts_off_the_next_one() -> None:
+    absent = connection(f"redis://127.0.0.1:{free_port()}/0")
+    before = asyncio.get_running_loop().time()
+    with pytest.raises(RedisAway):
+        await absent.connect()
+    assert absent._retry_at_s >= before + redis_connection.RETRY_S
+
+
+async def test_what_is_closed_while_it_looks_is_closed_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_connection, "RETRY_S", 0.0)
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with serving(mute) as port:
+        closing = connection(f"redis://127.0.0.1:{port}/0")
+        with pytest.raises(RedisAway):
+            await closing.execute("PING")
+        looking = closing._connecting
+        assert looking is not None
+        await closing.close()
+        assert looking.cancelled()
+        await asyncio.sleep(0)
+        with pytest.raises(RedisAway):
+            await closing.execute("PING")
+        assert closing._connecting is None
+    assert complaints == []
+
+
+async def test_a_refusal_met_in_the_background_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Said()
+    monkeypatch.setattr(redis_connection, "log", said)
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        writer.write(b"-WRONGPASS " + b"x" * 200 + b"\r\n")
+        await reader.read()
+
+    async with serving(refuse) as port:
+        refused = connection(f"redis://:secret-word@127.0.0.1:{port}/0")
+        with pytest.raises(RedisAway):
+            await refused.execute("PING")
+        looking = refused._connecting
+        assert looking is not None
+        await asyncio.wait({looking})
+        await asyncio.sleep(0)
+        await refused.close()
+    assert said.lines == [("redis_refuses_to_connect", {"error": "WRONGPASS " + "x" * 90})]

@@ -92,3 +92,20 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() -> None
 @pytest.mark.django_db
 def test_the_document_is_served_as_yaml_by_default() -> None:
     assert Client().get("/api/schema/")["Content-Type"].startswith("application/vnd.oai.openapi")
+
+
+@pytest.mark.django_db
+def test_R501_R509_inference_tells_of_rate_limits_and_of_repeating_safely(document: dict[str, Any]) -> None:
+    limits = {f"X-RateLimit-{name}-{measure}" for name in ("Limit", "Remaining", "Reset") for measure in ("Requests", "Tokens")}
+    for path in ("/v1/chat/completions", "/api/v1/ai/generate", "/v1/messages", "/v1/responses", "/v1/embeddings"):
+        operation = document["paths"][path]["post"]
+        assert [(each["name"], each["in"], each.get("required", False)) for each in operation["parameters"]] == [
+            ("Idempotency-Key", "header", False)
+        ]
+        answers = operation["responses"]
+        assert set(answers["200"]["headers"]) == limits | {"Idempotent-Replayed"}
+        assert set(answers["429"]["headers"]) == limits | {"Retry-After", "Retry-After-Ms"}
+        assert {"409", "422"} <= set(answers)
+    listing = document["paths"]["/v1/models"]["get"]
+    assert set(listing["responses"]["200"]["headers"]) == limits
+    assert not {"409", "422"} & set(listing["responses"])

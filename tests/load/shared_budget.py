@@ -1,0 +1,39 @@
+"""``python -m tests.load.shared_budget CAP_NANO``: budgets of four scopes on the caller of the gateway named by the environment,
+the gateway's own the tightest, and rate limits too wide to refuse anything, so that every call counts in Redis."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import django
+
+LOOSER = {"gateway": 100, "team": 110, "user": 120, "key": 130}
+"""Caps in per cent of the decisive one."""
+WIDE = 100_000_000
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aigateway.settings")
+    django.setup()
+
+    from django.contrib.auth.models import Group
+
+    from usage.actions import Limits, set_budget
+    from usage.limit_actions import set_rate_limit
+    from usage.models import ApiKey, Period
+
+    cap_nano = int(sys.argv[1])
+    key = ApiKey.objects.select_related("user").get()
+    team = Group.objects.create(name="rehearsal")
+    key.user.groups.add(team)
+    for measure in ("requests", "tokens"):
+        set_rate_limit("user", key.user, measure, "hour", WIDE)
+        set_rate_limit("key", key, measure, "minute", WIDE, burst=WIDE)
+    subjects = {"gateway": None, "team": team, "user": key.user, "key": key}
+    for scope, subject in subjects.items():
+        set_budget(scope, subject, Period.TOTAL, Limits(cap_nano * LOOSER[scope] // 100))
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
+from decimal import Decimal
 
 from providers.price_rules import BUCKET_OF_RATE
 from providers.upstream.types import JsonObject
@@ -27,7 +27,7 @@ class FigureChange:
         """``+20.0``; ``None`` where there is nothing to compare with."""
         if not self.ours or self.theirs is None:
             return None
-        return f"{float(Fraction(self.theirs - self.ours, self.ours) * 100):+.1f}"
+        return f"{Decimal(self.theirs - self.ours) * 100 / Decimal(self.ours):+.1f}"
 
 
 def changes(ours: JsonObject | None, theirs: JsonObject) -> list[FigureChange]:

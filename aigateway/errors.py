@@ -248,7 +248,8 @@ def from_empty_plan(plan: Plan) -> GatewayError:
 
 def _caller_fault(error: upstream.CallerFault, attempts: tuple[AttemptRecord, ...]) -> GatewayError:
     message = error.provider_message or error.detail or "The provider refused the request."
-    return GatewayError(400, Category.VALIDATION, error.code, message, "Correct the request and send it again.", attempts=attempts)
+    mend = "Correct the request and send it again."
+    return GatewayError(400, Category.VALIDATION, error.code, message, mend, param=error.field, attempts=attempts)
 
 
 _STATUS_OF: Sequence[tuple[type[upstream.UpstreamError], int, Category, str]] = (

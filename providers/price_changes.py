@@ -41,6 +41,8 @@ def _flat(card: JsonObject) -> dict[str, int]:
     figures = _rates("", card)
     if card.get("request_nano"):
         figures["per request"] = card["request_nano"]
+    if card.get("tool_call_nano") is not None:
+        figures["per tool call"] = card["tool_call_nano"]
     figures |= _tiers("", card)
     for window in card.get("windows") or ():
         span = f"{window['start']}-{window['end']} {window['zone']}"

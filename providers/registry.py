@@ -142,6 +142,7 @@ def price_card(price: Price, discount_ppm: int = 0) -> PriceCard:
         id=price.pk,
         **rates,
         request_nano=price.request_nano,
+        tool_call_nano=price.tool_call_nano,
         context_tiers=tuple(msgspec.convert(price.context_tiers, list[ContextTier])),
         windows=tuple(msgspec.convert(price.windows, list[PriceWindow])),
         discount_ppm=discount_ppm,

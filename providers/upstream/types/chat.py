@@ -367,8 +367,7 @@ class ToolCallDelta:
 class ChatDelta(msgspec.Struct, frozen=True, gc=False):
     """What one upstream stream event means. Every field may be empty (keep-alives, usage-only events).
 
-    ``others`` says what the same event means for further choices (``n`` above 1). A struct and no dataclass: there is one
-    for every event of every stream, and it costs a tenth.
+    ``others`` means the same for further choices (``n`` above 1). A struct: there is one for every event, and it costs a tenth.
     """
 
     text: str = ""

@@ -18,6 +18,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, set_urlconf
 
+from aigateway import stopping
 from aigateway.api.request_id import RequestIdMiddleware
 from aigateway.errors import GatewayError
 from aigateway.rate_limits import Allowance
@@ -44,6 +45,12 @@ class EdgeRequest(ASGIRequest):
     allowance: Allowance
     broke_off: bool = False
     """Its stream ended in an error."""
+    client_left: bool = False
+
+    @property
+    def is_cut_by_shutdown(self) -> bool:
+        """Why it was cancelled: not because its client left, but because the drain time is over."""
+        return stopping.PROCESS.begun and not self.client_left
 
     @property
     def headers_sent(self) -> dict[str, str]:
@@ -110,13 +117,11 @@ class EdgeHandler(ASGIHandler):
         """Runs the request in this task; a second one waits for the client to leave and then cancels it."""
         task = asyncio.current_task()
         assert task is not None
-        left = False
 
         async def watch() -> None:
-            nonlocal left
             while (await receive())["type"] != "http.disconnect":
                 continue
-            left = True
+            request.client_left = True
             task.cancel()
 
         watcher = asyncio.ensure_future(watch())
@@ -125,7 +130,7 @@ class EdgeHandler(ASGIHandler):
             response = await self._middleware_chain(request)  # type: ignore[misc]
             await send_response(response, send)
         except asyncio.CancelledError:
-            if not left:
+            if not request.client_left:
                 raise
             task.uncancel()
         finally:

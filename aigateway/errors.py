@@ -123,6 +123,18 @@ def overloaded() -> GatewayError:
     )
 
 
+def shutting_down() -> GatewayError:
+    """The drain time is over and the request is not (I18)."""
+    return GatewayError(
+        503,
+        Category.SERVICE,
+        "server_shutdown",
+        "The gateway is being restarted and could not wait for the end of this answer.",
+        "Send the request again.",
+        retry_after_s=2,
+    )
+
+
 def unexpected() -> GatewayError:
     return GatewayError(
         500,
@@ -211,6 +223,15 @@ def from_empty_plan(plan: Plan) -> GatewayError:
             "An administrator sets a price for it (an explicit zero for a free model).",
             param="model",
         )
+    if "credential_locked" in reasons:
+        return GatewayError(
+            503,
+            Category.SERVICE,
+            "credential_locked",
+            f"The key of the provider cannot be opened. {left_out}",
+            "An administrator restores the key ring or enters the key again.",
+            retry_after_s=60,
+        )
     if "no_capability" in reasons or "context_too_small" in reasons:
         return GatewayError(
             400,
@@ -227,7 +248,8 @@ def from_empty_plan(plan: Plan) -> GatewayError:
 
 def _caller_fault(error: upstream.CallerFault, attempts: tuple[AttemptRecord, ...]) -> GatewayError:
     message = error.provider_message or error.detail or "The provider refused the request."
-    return GatewayError(400, Category.VALIDATION, error.code, message, "Correct the request and send it again.", attempts=attempts)
+    mend = "Correct the request and send it again."
+    return GatewayError(400, Category.VALIDATION, error.code, message, mend, param=error.field, attempts=attempts)
 
 
 _STATUS_OF: Sequence[tuple[type[upstream.UpstreamError], int, Category, str]] = (

@@ -23,11 +23,12 @@ from aigateway.rate_limits import COUNTED_ALONE, Allowance, tokens_expected
 from aigateway.runtime import DataPlane
 from preferences.resolve import preferred_models
 from providers.upstream import dispatch, routing
-from providers.upstream.dispatch import AttemptOutcome, AttemptRecord, Billing, StreamAnswer, WholeAnswer, preset_bytes
-from providers.upstream.errors import RoutingError
+from providers.upstream.dispatch import AllTargetsFailed, AttemptOutcome, AttemptRecord, Billing, StreamAnswer, WholeAnswer, preset_bytes
+from providers.upstream.errors import RoutingError, UnpricedTool
 from providers.upstream.transport import Deadline
 from providers.upstream.types import (
     Capability,
+    ChatRequest,
     CountTokensRequest,
     InferenceRequest,
     InferenceResponse,
@@ -140,7 +141,7 @@ class Meter:
         is_free = isinstance(request, CountTokensRequest)
         price = FREE if is_free else money.card_at(target.price, now)
         bounds = (_input_bytes(request, target), target.output_cap_tokens(request.max_output_tokens), request.choices)
-        hold_nano = money.worst_case(*bounds, price, images=request.images_by_address)
+        hold_nano = money.worst_case(*bounds, price, images=request.images_by_address, tool_calls=_tool_calls_max(request))
         ticket = Ticket(uuid.UUID(int=_dice.getrandbits(128), version=4), target, price, hold_nano)
         order = ReserveOrder(
             attempt_id=ticket.attempt_id,
@@ -208,24 +209,38 @@ class Meter:
 
 def _input_bytes(request: InferenceRequest, target: Target) -> int:
     """What bounds the input tokens from above, for reservations and estimates: a token is at least one byte."""
-    elsewhere = (target.context_window_tokens or UNKNOWN_WINDOW_TOKENS) if request.has_input_elsewhere else 0
-    return request.body_bytes + preset_bytes(target.provider) + elsewhere
+    window = (target.context_window_tokens or UNKNOWN_WINDOW_TOKENS) if request.has_input_elsewhere else 0
+    runs = 1 + _tool_calls_max(request)  # a model reads everything again after each call of the provider's own tools
+    return request.body_bytes + preset_bytes(target.provider) + window * runs
+
+
+def _tool_calls_max(request: InferenceRequest) -> int:
+    tools = request.provider_tools if isinstance(request, ChatRequest) else None
+    return (tools.calls_max or 0) if tools is not None else 0
 
 
 def _priced(ticket: Ticket, outcome: AttemptOutcome, request: InferenceRequest) -> tuple[TokenUsage, int, str]:
     if ticket.price.is_ceiling:
         return outcome.usage, ticket.hold_nano, UNPRICED
+    has_tool_fees = bool(ticket.price.tool_call_nano) and _tool_calls_max(request) > 0
     if outcome.billing is Billing.MEASURED:
+        usage = _with_tool_calls(outcome.usage, request) if has_tool_fees else outcome.usage
         try:
-            return outcome.usage, money.cost_of(outcome.usage, ticket.price), MEASURED
+            # A ledger line has no column for calls of tools, so nobody could recompute a cost that holds some: no measurement.
+            return usage, money.cost_of(usage, ticket.price), ESTIMATED if has_tool_fees and usage.provider_tool_calls else MEASURED
         except money.UsageUnknown as reason:
             _log.warning("usage_estimated", target=ticket.target.address, reason=str(reason))
-    if not request.stream or Capability.REASONING in ticket.target.capabilities:
+    if not request.stream or has_tool_fees or Capability.REASONING in ticket.target.capabilities:
         # What was generated unseen, a lost answer or hidden reasoning, has no other bound than what was reserved.
         return outcome.usage, ticket.hold_nano, ESTIMATED
     input_bytes = _input_bytes(request, ticket.target)
     usage, cost_nano = money.estimate(input_bytes, outcome.delivered_output_bytes, outcome.events, ticket.price, ticket.hold_nano)
     return usage, cost_nano, ESTIMATED
+
+
+def _with_tool_calls(usage: TokenUsage, request: InferenceRequest) -> TokenUsage:
+    """Where the provider does not say how often it used its tools, as often as it was allowed to."""
+    return usage if usage.provider_tool_calls is not None else replace(usage, provider_tool_calls=_tool_calls_max(request))
 
 
 def _headers(request_id: str) -> dict[str, str]:
@@ -293,6 +308,9 @@ async def _on_fresh_configuration(
                 return await attempt(meter, plan, deadline)
             except StaleConfiguration:
                 await plane.refresh()
+            except AllTargetsFailed as failed:
+                if not isinstance(failed.last, UnpricedTool) or not await _caught_up(plane, meter.config_version):
+                    raise
             except BudgetExceeded as exhausted:
                 if not meter.reroute(exhausted):
                     raise meter.exhausted or exhausted from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import ClassVar
 
@@ -14,6 +14,8 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from aigateway import stopping
+from providers.registry import locked_credentials
 from usage.redis_connection import COMMAND_S, CONNECT_S, evicting_policy
 
 DATABASE_CHECKOUT_S = 1.0
@@ -26,15 +28,19 @@ class State(StrEnum):
     UNKNOWN = "unknown"
     NOT_CONFIGURED = "not_configured"
     EVICTS = "evicts_counters"
+    LOCKED = "locked"
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """``redis`` holds only what may be lost, so its absence, or that it drops counters when full, degrades and nothing more."""
+    """``redis`` holds only what may be lost, so its absence, or that it drops counters when full, degrades and nothing more.
+    ``credentials`` are locked when the key ring cannot open one of them: calls that need it fail, the rest goes on (I19).
+    """
 
     database: State
     migrations: State
     redis: State
+    credentials: State
 
     @property
     def is_ready(self) -> bool:
@@ -44,7 +50,7 @@ class Readiness:
     def word(self) -> str:
         if not self.is_ready:
             return "unready"
-        return "degraded" if self.redis in (State.UNREACHABLE, State.EVICTS) else "ready"
+        return "degraded" if self.redis in (State.UNREACHABLE, State.EVICTS) or self.credentials is State.LOCKED else "ready"
 
 
 class _Migrated:
@@ -63,19 +69,21 @@ def healthz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - the framewo
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - the framework's signature
-    """200 when requests can be served (``ready`` or ``degraded``), else 503; each check by name."""
+    """200 when requests can be served (``ready`` or ``degraded``), else 503; each check by name. A process told to stop is not ready."""
+    if stopping.PROCESS.begun:
+        return JsonResponse({"status": "stopping", "checks": {}}, status=503)
     found = readiness()
-    checks = {"database": found.database, "migrations": found.migrations, "redis": found.redis}
-    return JsonResponse({"status": found.word, "checks": checks}, status=200 if found.is_ready else 503)
+    return JsonResponse({"status": found.word, "checks": asdict(found)}, status=200 if found.is_ready else 503)
 
 
 def readiness() -> Readiness:
     try:
         _ask_database()
         migrations = _migrations()
+        credentials = _credentials() if migrations is State.OK else State.UNKNOWN
     except DatabaseError:
-        return Readiness(State.UNREACHABLE, State.UNKNOWN, _redis())
-    return Readiness(State.OK, migrations, _redis())
+        return Readiness(State.UNREACHABLE, State.UNKNOWN, _redis(), State.UNKNOWN)
+    return Readiness(State.OK, migrations, _redis(), credentials)
 
 
 def _ask_database() -> None:
@@ -96,6 +104,10 @@ def _migrations() -> State:
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
         _Migrated.seen = not executor.migration_plan(executor.loader.graph.leaf_nodes())
     return State.OK if _Migrated.seen else State.UNMIGRATED
+
+
+def _credentials() -> State:
+    return State.LOCKED if locked_credentials() else State.OK
 
 
 def _redis() -> State:

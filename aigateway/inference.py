@@ -62,6 +62,10 @@ def _answering(method: str, view: View, dialect: Dialect) -> DjangoView:
         plane.in_flight += 1
         try:
             response = await view(request)
+        except asyncio.CancelledError:
+            if not request.is_cut_by_shutdown:
+                raise
+            response = _refused(errors.shutting_down(), request.request_id, dialect)
         except Exception as error:  # noqa: BLE001 - outermost edge: unlisted errors are logged and answered without details
             response = _refused(_listed(error), request.request_id, dialect)
         finally:
@@ -210,9 +214,16 @@ async def _kept_alive(
     dialect: Dialect, call: Call, opened: asyncio.Task[gateway.Stream], request: EdgeRequest
 ) -> AsyncGenerator[bytes, None]:
     """Comments until the first content; fail-over goes on behind them. A failure can only be an event now."""
-    while not opened.done():
-        yield dialect.keep_alive
-        await asyncio.wait({opened}, timeout=KEEP_ALIVE_S)
+    try:
+        while not opened.done():
+            yield dialect.keep_alive
+            await asyncio.wait({opened}, timeout=KEEP_ALIVE_S)
+    except asyncio.CancelledError:
+        if not request.is_cut_by_shutdown:
+            raise
+        request.broke_off = True
+        yield dialect.render_stream_error(errors.shutting_down(), request.request_id)
+        return
     try:
         stream = opened.result()
     except Exception as error:  # noqa: BLE001 - outermost edge of a stream: the status line is long gone
@@ -243,6 +254,11 @@ async def _rendered(renderer: StreamRenderer, stream: gateway.Stream, request: E
         if last := renderer.end(stream.explain):
             yield last
         gateway.log_answer(stream.explain(), stream=True)
+    except asyncio.CancelledError:
+        if not request.is_cut_by_shutdown:
+            raise
+        request.broke_off = True
+        yield renderer.error(errors.shutting_down(), request.request_id)
     except Exception as error:  # noqa: BLE001 - outermost edge of a stream: the status line is long gone
         request.broke_off = True
         yield renderer.error(_listed(error), request.request_id)

@@ -17,7 +17,7 @@ from aigateway import subscription_endpoint
 from aigateway.callers import CallerDirectory
 from aigateway.entitlements import Entitlements
 from providers.addresses import own_addresses
-from providers.registry import EVERYTHING, SnapshotHolder, changes_since
+from providers.registry import EVERYTHING, SnapshotHolder, changes_since, locked_credentials
 from providers.upstream.breaker import Breakers
 from providers.upstream.dispatch import Upstreams
 from providers.upstream.egress import EgressPolicy
@@ -71,6 +71,9 @@ class DataPlane:
     async def start(self) -> None:
         await self._in_thread(self._snapshots.refresh)
         self.version = self.snapshot.version
+        locked = await self._in_thread(locked_credentials)
+        if locked:
+            _log.error("credentials_locked", providers=locked[:20], mend="restore the key ring, or enter these keys again")
         self.ledger.start()
         await self.transport.start()
         await self.limits.start()

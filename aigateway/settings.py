@@ -32,6 +32,7 @@ MAX_BODY_BYTES = env.integer("AIGATEWAY_MAX_BODY_BYTES", 10 * 1024 * 1024, minim
 BODY_RECEIPT_TIMEOUT_S = 30.0
 MAX_IN_FLIGHT = env.integer("AIGATEWAY_MAX_IN_FLIGHT", 1000, minimum=1)
 DRAIN_S = env.integer("AIGATEWAY_DRAIN_S", 60, minimum=0)
+STOP_DELAY_S = env.integer("AIGATEWAY_STOP_DELAY_S", 0, minimum=0)
 RESTART_PAUSE_MAX_S = env.integer("AIGATEWAY_RESTART_PAUSE_MAX_S", 30, minimum=1)
 WEB_PROCESSES = env.integer("AIGATEWAY_WEB_PROCESSES", 1, minimum=1)
 

@@ -167,7 +167,7 @@ class Supervisor:
         """Ends every child: asked first; killed after the drain time or on a second signal."""
         print(f"Stopping. Running requests have {settings.DRAIN_S} s; Ctrl-C again ends them at once.", file=sys.stderr, flush=True)
         self._listener.close()
-        self._end(self._front, settings.DRAIN_S + STOP_GRACE_S)
+        self._end(self._front, settings.STOP_DELAY_S + settings.DRAIN_S + STOP_GRACE_S)
         self._end(self._back, STOP_GRACE_S)
 
     def _end(self, group: list[children.Child], patience_s: float) -> None:

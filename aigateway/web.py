@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
@@ -10,6 +11,8 @@ import sys
 import django
 import uvicorn
 from django.conf import settings
+
+from aigateway import stopping
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
@@ -35,8 +38,18 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+class DrainingServer(uvicorn.Server):
+    """Told to stop, says so in its readiness and goes on accepting until balancers have looked; then drains."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        stopping.PROCESS.begin()
+        if not self.force_exit:
+            await asyncio.sleep(settings.STOP_DELAY_S)
+        await super().shutdown(sockets)
+
+
 def serve(listener: socket.socket) -> None:
-    """Serves until SIGTERM or SIGINT, then lets running requests finish within the drain time."""
+    """Serves until SIGTERM or SIGINT, then lets running requests finish within the drain time; the rest are told and settled."""
     django.setup()  # the protocol is imported before the application
     config = uvicorn.Config(
         "aigateway.asgi:application",
@@ -51,7 +64,7 @@ def serve(listener: socket.socket) -> None:
         timeout_graceful_shutdown=settings.DRAIN_S,
         backlog=BACKLOG,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    DrainingServer(config).run(sockets=[listener])
 
 
 def main() -> None:

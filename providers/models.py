@@ -177,6 +177,10 @@ class Price(models.Model):
     audio_output_nano_per_mtok = NanoDollarField("audio output ($ per million tokens)", null=True, blank=True)
     image_input_nano_per_mtok = NanoDollarField("image input ($ per million tokens)", null=True, blank=True)
     request_nano = NanoDollarField("per request ($)", default=0)
+    tool_call_nano = NanoDollarField(
+        "per call of the provider's own tools ($)", null=True, blank=True,
+        help_text="Web search and the like, the dearest of them. Empty: requests for such tools are refused. Zero: they are free.",
+    )  # fmt: skip
     context_tiers = models.JSONField(
         default=list, blank=True,
         help_text="Prices above an input size, for the whole call: objects with above_input_tokens and the rates.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -146,6 +146,7 @@ def import_prices(provider: Provider, kind: ProviderKind, listed: Mapping[str, L
         listing = prices.figures_listed(kind, listed.get(deployment.upstream_model))
         found = (listing,) if listing else prices.schedule_for(kind, provider.base_url, deployment.upstream_model, now)
         known = rows.get(deployment.pk, [])
+        found = tuple(_with_our_tool_fee(figures, known, now) for figures in found)
         if found and in_force(known, now) is None:
             known = [*known, *_first_prices(deployment.pk, found, known, now)]
             priced += 1
@@ -155,6 +156,12 @@ def import_prices(provider: Provider, kind: ProviderKind, listed: Mapping[str, L
         proposed += wanted is not None
         _propose(deployment.pk, wanted, known, open_proposals.get(deployment.pk), now)
     return PriceImport(priced, proposed)
+
+
+def _with_our_tool_fee(figures: prices.PriceFigures, known: Sequence[Price], now: datetime) -> prices.PriceFigures:
+    """No price list that is imported names fees of tools: ours stays."""
+    ours = in_force(known, figures.valid_from or now)
+    return figures if ours is None else replace(figures, tool_call_nano=ours.tool_call_nano)
 
 
 def in_force(rows: Sequence[Price], instant: datetime) -> Price | None:
@@ -188,7 +195,7 @@ def _last_rejections(provider: Provider) -> dict[int, JsonObject]:
 
 
 def _without_source(figures: JsonObject) -> JsonObject:
-    return {name: value for name, value in figures.items() if name != "source"}
+    return {"tool_call_nano": None, **{name: value for name, value in figures.items() if name != "source"}}
 
 
 def _first_prices(deployment_id: int, found: Sequence[prices.PriceFigures], known: Sequence[Price], now: datetime) -> list[Price]:

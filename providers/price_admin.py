@@ -39,7 +39,8 @@ class PriceHistoryInline(ReadOnlyInline):
         """Every bucket that has a price of its own, then tiers, windows and what was typed in another currency."""
         named = ((bucket, getattr(price, rate)) for rate, bucket in BUCKET_OF_RATE.items())
         shown = [f"{bucket} ${short(nano)}" for bucket, nano in named if nano is not None]
-        lines = [", ".join([*shown, *([f"per request ${short(price.request_nano)}"] if price.request_nano else [])])]
+        once = [("per request", price.request_nano or None), ("per tool call", price.tool_call_nano)]
+        lines = [", ".join([*shown, *(f"{name} ${short(nano)}" for name, nano in once if nano is not None)])]
         lines += tiers_text(price.context_tiers).splitlines() + windows_text(price.windows).splitlines()
         if price.native_figures:
             lines.append(f"entered in {price.native_currency} at {price.usd_rate.normalize():f} of {price.usd_rate_on}: {_native(price)}")

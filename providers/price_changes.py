@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
+from decimal import Decimal
 
 from providers.price_rules import BUCKET_OF_RATE
 from providers.upstream.types import JsonObject
@@ -27,7 +27,7 @@ class FigureChange:
         """``+20.0``; ``None`` where there is nothing to compare with."""
         if not self.ours or self.theirs is None:
             return None
-        return f"{float(Fraction(self.theirs - self.ours, self.ours) * 100):+.1f}"
+        return f"{Decimal(self.theirs - self.ours) * 100 / Decimal(self.ours):+.1f}"
 
 
 def changes(ours: JsonObject | None, theirs: JsonObject) -> list[FigureChange]:
@@ -41,6 +41,8 @@ def _flat(card: JsonObject) -> dict[str, int]:
     figures = _rates("", card)
     if card.get("request_nano"):
         figures["per request"] = card["request_nano"]
+    if card.get("tool_call_nano") is not None:
+        figures["per tool call"] = card["tool_call_nano"]
     figures |= _tiers("", card)
     for window in card.get("windows") or ():
         span = f"{window['start']}-{window['end']} {window['zone']}"

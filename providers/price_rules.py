@@ -18,7 +18,7 @@ from django.core.exceptions import ValidationError
 from providers.upstream.types import JsonObject, Rates
 
 RATES: Final = tuple(rate.name for rate in fields(Rates))
-PRICE_FIGURES: Final = (*RATES, "request_nano")
+PRICE_FIGURES: Final = (*RATES, "request_nano", "tool_call_nano")
 """The amounts of a ``Price`` row, the two that every card has first."""
 REQUIRED_RATES: Final = ("input_nano_per_mtok", "output_nano_per_mtok")
 BUCKET_OF_RATE: Final = {rate: rate.removesuffix("_nano_per_mtok").replace("_", " ") for rate in RATES}

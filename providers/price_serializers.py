@@ -79,6 +79,7 @@ class PriceSerializer(RatesSerializer):
 
     currency = serializers.SerializerMethodField()
     request = DollarsField(source="request_nano", help_text="Per call.")
+    tool_call = DollarsField(source="tool_call_nano", allow_null=True, help_text="Per call of a tool the provider runs; null: unknown.")
     context_tiers = TierSerializer(many=True)
     windows = WindowSerializer(many=True)
     valid_from = serializers.DateTimeField()
@@ -92,6 +93,12 @@ class NewPriceSerializer(RatesSerializer):
 
     model = serializers.PrimaryKeyRelatedField(source="deployment", queryset=Deployment.objects.filter(provider__deleted_at=None))
     request = DollarsField(source="request_nano", required=False, help_text="Per call.")
+    tool_call = DollarsField(
+        source="tool_call_nano",
+        required=False,
+        allow_null=True,
+        help_text="Per call of a tool the provider runs itself, such as web search. Null: requests for such tools are refused.",
+    )
     context_tiers = TierSerializer(many=True, required=False)
     windows = WindowSerializer(many=True, required=False)
     native_currency = serializers.CharField(required=False, max_length=3, help_text="ISO 4217; default USD.")

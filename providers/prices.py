@@ -49,6 +49,7 @@ class PriceFigures:
     audio_output_nano_per_mtok: int | None = None
     image_input_nano_per_mtok: int | None = None
     request_nano: int = 0
+    tool_call_nano: int | None = None
     context_tiers: list[JsonObject] = field(default_factory=list)
     windows: list[JsonObject] = field(default_factory=list)
     valid_from: datetime | None = None

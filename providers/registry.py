@@ -120,6 +120,17 @@ def _opened(credentials: Iterable[Credential]) -> tuple[tuple[CredentialRef, ...
     return tuple(opened), locked
 
 
+def locked_credentials() -> tuple[str, ...]:
+    """Slugs of the live providers with a usable key that the key ring cannot open (I19)."""
+    locked: set[str] = set()
+    for credential in Credential.objects.filter(state__in=USABLE_STATES, provider__deleted_at=None).select_related("provider"):
+        try:
+            open_credential(credential)
+        except CredentialLocked:
+            locked.add(credential.provider.slug)
+    return tuple(sorted(locked))
+
+
 def open_credential(credential: Credential) -> Secret:
     """The key in clear, on its way to a header. Raises ``CredentialLocked``."""
     return secrets.open_sealed(credential.sealed_secret, secrets.context_of(Credential, credential.pk, "sealed_secret"))
@@ -131,6 +142,7 @@ def price_card(price: Price, discount_ppm: int = 0) -> PriceCard:
         id=price.pk,
         **rates,
         request_nano=price.request_nano,
+        tool_call_nano=price.tool_call_nano,
         context_tiers=tuple(msgspec.convert(price.context_tiers, list[ContextTier])),
         windows=tuple(msgspec.convert(price.windows, list[PriceWindow])),
         discount_ppm=discount_ppm,

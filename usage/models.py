@@ -432,7 +432,7 @@ class LedgerEntry(models.Model):
 
     @property
     def usage(self) -> TokenUsage:
-        return TokenUsage(**{bucket.name: getattr(self, bucket.name) for bucket in fields(TokenUsage)})
+        return TokenUsage(**{bucket.name: getattr(self, bucket.name) for bucket in fields(TokenUsage) if bucket.compare})
 
 
 __all__ = [

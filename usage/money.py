@@ -73,7 +73,10 @@ def cost_of(usage: TokenUsage, card: PriceCard) -> int:
         raise UsageUnknown("a token count is negative or absurd")
     rates = rates_for(card, usage.total_input_tokens or 0)
     scaled = sum(tokens * rate_of(rates, bucket) for bucket, tokens in zip(BUCKETS, counts, strict=True))
-    listed = scaled + card.request_nano * TOKENS_PER_PRICE
+    tool_calls = usage.provider_tool_calls or 0
+    if not 0 <= tool_calls <= MAX_TOKENS:
+        raise UsageUnknown("a number of tool calls is negative or absurd")
+    listed = scaled + (card.request_nano + tool_calls * (card.tool_call_nano or 0)) * TOKENS_PER_PRICE
     if not card.discount_ppm:
         cost = divide_half_even(listed, TOKENS_PER_PRICE)
     else:
@@ -97,17 +100,19 @@ def rate_of(rates: Rates, bucket: str) -> int:
     return rates.output_nano_per_mtok if bucket in OUTPUT_BUCKETS else rates.input_nano_per_mtok
 
 
-def worst_case(body_bytes: int, max_output_tokens: int, choices: int, card: PriceCard, images: int = 0) -> int:
+def worst_case(body_bytes: int, max_output_tokens: int, choices: int, card: PriceCard, images: int = 0, tool_calls: int = 0) -> int:
     """An upper bound of what a call can cost, in nano-dollars, rounded up: the amount to hold before dispatch.
 
     One token per byte of body (a token is at least one byte) at the dearest input bucket, the output limit once per
-    choice at the dearest output bucket, each in the dearest tier the input can reach. ``images`` counts those sent by address.
+    choice at the dearest output bucket, each in the dearest tier the input can reach. ``images`` counts those sent by address,
+    ``tool_calls`` the most of tools that the provider runs.
     """
     input_tokens, output_tokens = most_tokens(body_bytes, max_output_tokens, choices, images)
     reachable: list[Rates] = [card, *(tier for tier in card.context_tiers if tier.above_input_tokens < input_tokens)]
     dearest_input = max(rate_of(rates, bucket) for rates in reachable for bucket in INPUT_BUCKETS)
     dearest_output = max(rate_of(rates, bucket) for rates in reachable for bucket in OUTPUT_BUCKETS)
-    listed = input_tokens * dearest_input + output_tokens * dearest_output + card.request_nano * TOKENS_PER_PRICE
+    once = card.request_nano + tool_calls * (card.tool_call_nano or 0)
+    listed = input_tokens * dearest_input + output_tokens * dearest_output + once * TOKENS_PER_PRICE
     return min(-(-listed * (PPM - card.discount_ppm) // (TOKENS_PER_PRICE * PPM)), MAX_NANO)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from aigateway.dialects.anthropic_messages_shapes import FormatIn, MessagesIn, ThinkingIn, ToolChoiceIn, TurnIn
 from aigateway.dialects.anthropic_messages_turns import TurnReader
 from aigateway.dialects.base import Sent, beyond, check_number, decode, refuse_unknown
+from aigateway.dialects.provider_tools import messages_add_input, of_messages
 from aigateway.errors import invalid_request
 from providers.upstream.types import ChatRequest, Message, ResponseFormat, SourceBody, ToolChoice, ToolChoiceMode, Wire
 
@@ -59,6 +60,8 @@ def parse_messages(body: bytes, sent: Sent, *, counting: bool = False) -> ChatRe
         response_format=_response_format(typed),
         reasoning_effort=effort,
         end_user=(typed.metadata.user_id or None) if typed.metadata else None,
+        has_input_elsewhere=messages_add_input(decoded),
+        provider_tools=of_messages(decoded),
         wire_only=frozenset(reader.wire_only),
         hints=frozenset(reader.hints),
         source=SourceBody(Wire.ANTHROPIC_MESSAGES, decoded, _headers(sent)),

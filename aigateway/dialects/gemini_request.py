@@ -10,6 +10,7 @@ import msgspec
 from aigateway.dialects.base import Sent, check_number, field_error, parse_object
 from aigateway.dialects.gemini_shapes import CallingIn, ConfigIn, ContentIn, EmbedIn, GenerateIn, ThinkingIn, camel_cased, json_schema_of
 from aigateway.dialects.gemini_turns import TurnReader
+from aigateway.dialects.provider_tools import gemini_adds_input, of_gemini
 from aigateway.errors import invalid_request
 from providers.upstream.types import (
     ChatRequest,
@@ -96,6 +97,8 @@ def _chat_request(asked: dict[str, Any], decoded: dict[str, Any], sent: Sent, si
         response_format=_response_format(config, reader),
         reasoning_effort=effort,
         logprobs=(config.logprobs or 0) if config.response_logprobs else None,
+        has_input_elsewhere=gemini_adds_input(typed.tools or ()),
+        provider_tools=of_gemini(typed.tools or ()),
         wire_only=frozenset(reader.wire_only),
         hints=frozenset(reader.hints),
         source=SourceBody(Wire.GEMINI, decoded),

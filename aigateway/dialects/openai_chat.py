@@ -36,6 +36,7 @@ from aigateway.dialects.openai_chat_shapes import (
     ToolIn,
 )
 from aigateway.dialects.openai_chat_stream import OpenAIChatStream
+from aigateway.dialects.provider_tools import of_chat
 from aigateway.errors import invalid_request
 from providers.upstream.types import (
     ChatRequest,
@@ -100,6 +101,8 @@ class OpenAIChat(Dialect):
             reasoning_effort=typed.reasoning_effort,
             logprobs=(typed.top_logprobs or 0) if typed.logprobs else None,
             end_user=typed.user or None,
+            has_input_elsewhere=(tools := of_chat(decoded)) is not None,
+            provider_tools=tools,
             wire_only=frozenset(extras.wire_only),
             hints=frozenset(extras.hints),
             source=SourceBody(Wire.OPENAI_CHAT, _in_openai_words(decoded)),

@@ -115,4 +115,6 @@ class Extras:
 
 
 def _matters(name: str, value: Any) -> bool:
+    if name == "web_search_options":
+        return value is not None  # an empty object asks for a search
     return bool(value) and value not in _NEUTRAL.get(name, ())

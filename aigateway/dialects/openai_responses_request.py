@@ -9,6 +9,7 @@ import msgspec
 
 from aigateway.dialects.base import beyond, check_number, decode, refuse_unknown
 from aigateway.dialects.openai_responses_items import ItemReader
+from aigateway.dialects.provider_tools import of_responses
 from aigateway.errors import invalid_request
 from providers.upstream.types import (
     ChatRequest,
@@ -122,6 +123,7 @@ def parse_response_request(body: bytes) -> ChatRequest:
         end_user=typed.user or None,
         provider_state=tuple(dict.fromkeys((*([typed.previous_response_id] if typed.previous_response_id else []), *reader.state))),
         has_input_elsewhere=reader.has_input_elsewhere or _adds_input(typed),
+        provider_tools=of_responses(decoded),
         wire_only=frozenset(reader.wire_only),
         hints=frozenset(reader.hints),
         source=SourceBody(Wire.OPENAI_RESPONSES, decoded),

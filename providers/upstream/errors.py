@@ -44,6 +44,7 @@ class UpstreamError(Exception):
         status: int | None = None,
         retry_after_s: float | None = None,
         provider_message: str | None = None,
+        field: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail[:500]
@@ -51,6 +52,8 @@ class UpstreamError(Exception):
         self.retry_after_s = retry_after_s
         self.provider_message = provider_message
         """The provider's own words, kept only where the client caused the failure and may read them."""
+        self.field = field
+        """The path of the field in the client's body that caused it, where it is known."""
 
 
 # ------------------------------------------------------------------ transport
@@ -282,6 +285,12 @@ class UnsupportedRequest(CallerFault):
 
     code = "unsupported_feature"
     fail_over = True
+
+
+class UnpricedTool(UnsupportedRequest):
+    """A tool that the provider runs and bills by the call, and a price card that cannot bound what it costs; nothing was sent."""
+
+    code = "unpriced_tool"
 
 
 # ------------------------------------------------------------------ no target to ask

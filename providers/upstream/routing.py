@@ -284,6 +284,8 @@ def _unfit(target: Target, request: InferenceRequest, is_open: Callable[[int], f
         return "no_capability", "cannot do " + ", ".join(sorted(missing))
     if target.price is None:
         return "unpriced", "nobody set a price for it"
+    if target.provider.credential_locked and not target.provider.credentials:
+        return "credential_locked", "the key ring cannot open its provider's key"
     if target.provider.needs_credential and not target.provider.credentials:
         return "no_credential", "its provider has no usable key"
     wait_s = is_open(target.id)

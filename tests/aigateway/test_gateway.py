@@ -313,3 +313,15 @@ def test_M08_a_free_model_goes_on_when_the_budget_is_used_up(gateway: LiveGatewa
     ConfigVersion.bump()
     assert gateway.chat().status_code == 200
     assert [line.cost_nano for line in lines()] == [0]
+
+
+def test_M08_a_cap_on_requests_protects_free_hardware_that_no_cap_on_money_could(
+    gateway: LiveGateway, user: User, simulator: SimulatorHandle
+) -> None:
+    Price.objects.create(deployment=deployment("sim-small"), input_nano_per_mtok=0, output_nano_per_mtok=0, source="test")
+    usage_actions.set_budget(Budget.Scope.USER, user, Period.HOUR, usage_actions.Limits(0, cap_requests=2))
+    ConfigVersion.bump()
+    answers = [gateway.chat() for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 402, 402]
+    assert "requests budget" in answers[-1].json()["error"]["message"]
+    assert len(simulator.journal()) == 2

@@ -34,7 +34,10 @@ def test_liveness_touches_no_database() -> None:
 def test_ready_without_redis_configured() -> None:
     response = Client().get("/readyz")
     assert response.status_code == 200
-    assert response.json() == {"status": "ready", "checks": {"database": "ok", "migrations": "ok", "redis": "not_configured"}}
+    assert response.json() == {
+        "status": "ready",
+        "checks": {"database": "ok", "migrations": "ok", "redis": "not_configured", "credentials": "ok"},
+    }
 
 
 @pytest.mark.django_db
@@ -54,7 +57,7 @@ def test_database_away_is_503_and_says_nothing_of_where_it_was(monkeypatch: pyte
     assert response.status_code == 503
     assert response.json() == {
         "status": "unready",
-        "checks": {"database": "unreachable", "migrations": "unknown", "redis": "not_configured"},
+        "checks": {"database": "unreachable", "migrations": "unknown", "redis": "not_configured", "credentials": "unknown"},
     }
 
 
@@ -69,7 +72,7 @@ def test_missing_migrations_are_503() -> None:
 @pytest.mark.django_db
 def test_migrations_are_looked_up_until_they_are_complete_and_then_no_more(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     assert Client().get("/readyz").status_code == 200
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         assert Client().get("/readyz").status_code == 200
 
 

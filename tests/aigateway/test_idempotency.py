@@ -113,7 +113,7 @@ def test_M01_parallel_duplicates_make_one_call_and_one_charge(
     assert len(simulator.journal()) == LedgerEntry.objects.count() == 1
 
 
-def test_another_body_path_or_context_under_the_same_key_is_422(gateway: LiveGateway, simulator: SimulatorHandle) -> None:
+def test_M01_another_body_path_or_context_under_the_same_key_is_422(gateway: LiveGateway, simulator: SimulatorHandle) -> None:
     assert post(gateway).status_code == 200
     others = [
         post(gateway, body={**CHAT, "temperature": 1}),

@@ -84,3 +84,26 @@ def test_templates_carry_no_inline_code() -> None:
     """The content security policy allows scripts and styles from files only."""
     templates = [*source.ROOT.glob("*/templates/**/*.html"), *(source.ROOT / "templates").rglob("*.html")]
     assert [source.name(path) for path in sorted(templates) if _has_inline_code(path.read_text().lower())] == []
+
+
+SECONDS_AND_COUNTS = {
+    *("usage/ledger.py", "usage/writer.py", "usage/rollups.py", "usage/redis_connection.py", "usage/subscriptions.py"),
+    *("usage/limit_memory.py", "usage/limit_serializers.py", "usage/serializers.py"),
+}
+"""Files of the money package whose floats are waits in seconds, parts of a rate limit or a share of successful calls."""
+
+
+def _is_binary_fraction(node: ast.AST) -> bool:
+    """The type, a literal, or a field of a form, an answer or a table that holds one."""
+    return (
+        (isinstance(node, ast.Name) and node.id in ("float", "FloatField"))
+        or (isinstance(node, ast.Constant) and isinstance(node.value, float))
+        or (isinstance(node, ast.Attribute) and node.attr == "FloatField")
+    )
+
+
+def test_M09_nothing_that_counts_money_knows_binary_fractions() -> None:
+    money = ("usage/", "providers/price", "providers/fields.py", "aigateway/metered_calls.py")
+    found = [(path, node) for path, node in _nodes() if source.name(path).startswith(money) and _is_binary_fraction(node)]
+    timed = SECONDS_AND_COUNTS | {"aigateway/metered_calls.py"}
+    assert {source.name(path) for path, _ in found} == timed, "a list of exceptions names no file that needs none"

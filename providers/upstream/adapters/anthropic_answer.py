@@ -100,4 +100,5 @@ def parse_usage(usage: JsonObject) -> TokenUsage:
         cache_write_1h_tokens=written_1h,
         output_tokens=output,
         reasoning_tokens=thinking,
+        provider_tool_calls=count_at(object_at(usage, "server_tool_use"), "web_search_requests"),
     )

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from providers.upstream.adapters.json_values import decode_or_none, list_at
-from providers.upstream.adapters.translation import left_out, refusal, refuse_untranslatable
+from providers.upstream.adapters.json_values import decode_or_none, list_at, text_at
+from providers.upstream.adapters.translation import left_out, refusal, refuse_unpriced_tools, refuse_untranslatable
 from providers.upstream.types import (
+    TOOL_CALLS_UNSAID,
     ChatRequest,
     ImagePart,
     JsonObject,
@@ -34,6 +35,7 @@ _TEMPERATURE_MAX = 1.0
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 _COUNTED = ("messages", "system", "tools", "tool_choice", "thinking", "output_config")
 _DATA_URL = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
+_SEARCH = "web_search_"
 _FORCING = (ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED)
 _TOOL_CHOICE_TYPES = {ToolChoiceMode.AUTO: "auto", ToolChoiceMode.NONE: "none", ToolChoiceMode.REQUIRED: "any"}
 
@@ -119,7 +121,8 @@ def render_body(request: ChatRequest, target: Target) -> JsonObject:
     """The body to send. A client of the same wire format has every field passed on, whatever it means."""
     source = request.source
     if source is not None and _is_same_wire(request):
-        body = _own_history(source.body)
+        refuse_unpriced_tools(request, target)
+        body = _with_bounded_searches(_own_history(source.body))
         sent = body.get("max_tokens")
         cap = target.output_cap_tokens(sent if isinstance(sent, int) else request.max_output_tokens)
     else:
@@ -131,6 +134,19 @@ def render_body(request: ChatRequest, target: Target) -> JsonObject:
     if request.stream:
         body["stream"] = True
     return body
+
+
+def _with_bounded_searches(body: JsonObject) -> JsonObject:
+    """Every search tool leaves with a bound: the reservation rests on it."""
+    tools = list_at(body, "tools")
+    if not any(text_at(tool, "type").startswith(_SEARCH) for tool in tools):
+        return body
+    bounded = [{"max_uses": TOOL_CALLS_UNSAID, **_said(tool)} if text_at(tool, "type").startswith(_SEARCH) else tool for tool in tools]
+    return {**body, "tools": bounded}
+
+
+def _said(tool: JsonObject) -> JsonObject:
+    return {name: value for name, value in tool.items() if name != "max_uses" or value is not None}
 
 
 def _translated(request: ChatRequest, target: Target, cap: int) -> JsonObject:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from providers.upstream.adapters.gemini_schema import schema_of
 from providers.upstream.adapters.gemini_turns import render_turns, system_parts
-from providers.upstream.adapters.translation import left_out, refusal, refuse_untranslatable
+from providers.upstream.adapters.translation import left_out, refusal, refuse_unpriced_tools, refuse_untranslatable
 from providers.upstream.types import (
     ChatRequest,
     EmbeddingsRequest,
@@ -83,6 +83,7 @@ def _dropped(request: ChatRequest) -> Iterator[str]:
 def render_body(request: ChatRequest, target: Target) -> JsonObject:
     """The body to send. A client of the same wire format has every field passed on, whatever it means."""
     if request.source is not None and is_same_wire(request):
+        refuse_unpriced_tools(request, target)
         body = dict(request.source.body)
         config_key, config = _own(body, "generationConfig", "generation_config")
         limit_key, _ = _own(config, "maxOutputTokens", "max_output_tokens")

@@ -8,7 +8,7 @@ from typing import Any
 
 from providers.upstream.adapters.openai_profiles import Profile, profile_of
 from providers.upstream.adapters.openai_variants import adapt
-from providers.upstream.adapters.translation import left_out, refusal, refuse_untranslatable
+from providers.upstream.adapters.translation import left_out, refusal, refuse_unpriced_tools, refuse_untranslatable
 from providers.upstream.types import (
     ChatRequest,
     ImagePart,
@@ -40,6 +40,7 @@ def render_body(request: ChatRequest, target: Target) -> tuple[JsonObject, tuple
     profile = profile_of(target.provider.kind)
     dropped: tuple[str, ...] = ()
     if source is not None and source.wire is Wire.OPENAI_CHAT:
+        refuse_unpriced_tools(request, target)
         body = dict(source.body)
     else:
         refuse_untranslatable(request)

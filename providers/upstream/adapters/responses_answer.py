@@ -22,6 +22,9 @@ from providers.upstream.types import (
 )
 
 _INCOMPLETE = {"max_output_tokens": FinishReason.LENGTH, "content_filter": FinishReason.CONTENT_FILTER}
+_UNBILLED_CALLS = frozenset(
+    ("function_call", "mcp_call", "computer_call", "local_shell_call", "apply_patch_call", "custom_tool_call", "tool_search_call")
+)
 _UNFINISHED = frozenset({"in_progress", "queued", "cancelled"})
 
 
@@ -94,7 +97,16 @@ def parse_usage(body: JsonObject) -> TokenUsage | None:
         audio_input_tokens=audio_in,
         audio_output_tokens=audio_out,
         image_input_tokens=image_in,
+        provider_tool_calls=sum(map(is_billed_call, list_at(body, "output"))),
     )
+
+
+def is_billed_call(item: Any) -> bool:
+    """A call of a tool that OpenAI ran and bills by the call; reading a page that a search found costs nothing."""
+    kind = text_at(item, "type")
+    if kind == "web_search_call":
+        return text_at(object_at(item, "action"), "type") in ("", "search")
+    return kind.endswith("_call") and kind not in _UNBILLED_CALLS
 
 
 def _taken(total: int | None, part: int | None) -> tuple[int | None, int | None]:

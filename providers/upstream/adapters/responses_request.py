@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from providers.upstream.adapters.json_values import text_at
-from providers.upstream.adapters.translation import left_out, refusal, refuse_untranslatable
+from providers.upstream.adapters.translation import left_out, refusal, refuse_unpriced_tools, refuse_untranslatable
 from providers.upstream.types import (
     ChatRequest,
     ImagePart,
@@ -32,9 +32,12 @@ def render_body(request: ChatRequest, target: Target) -> tuple[JsonObject, tuple
     """The body to send and what was left out. A client of the same wire format has every field passed on."""
     source = request.source
     if source is not None and source.wire is Wire.OPENAI_RESPONSES:
+        refuse_unpriced_tools(request, target)
         body = {name: value for name, value in source.body.items() if value is not None}
         body, degraded = _without_what_others_said(body)
         sent = body.get("max_output_tokens")
+        if request.provider_tools is not None:
+            body["max_tool_calls"] = request.provider_tools.calls_max
     else:
         refuse_untranslatable(request)
         body, dropped = _translated(request)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from providers.upstream.adapters.base import StreamParser
 from providers.upstream.adapters.error_rules import error_in_success
 from providers.upstream.adapters.json_values import count_at, decode_or_none, list_at, object_at, snippet, text_at
 from providers.upstream.adapters.reported_cost import with_reported_cost
-from providers.upstream.adapters.responses_answer import failure_of, finish_reason, logprobs_of, parse_usage
+from providers.upstream.adapters.responses_answer import failure_of, finish_reason, is_billed_call, logprobs_of, parse_usage
 from providers.upstream.errors import InvalidBody, ServerFailed
 from providers.upstream.sse import SseEvent
 from providers.upstream.types import ChatDelta, JsonObject, TokenUsage, ToolCallDelta
@@ -22,7 +24,7 @@ class ResponsesStreamParser(StreamParser):
     OpenRouter adds ``[DONE]`` (wire.md); an end with that alone is a truncation.
     """
 
-    __slots__ = ("_calls", "_fragments")
+    __slots__ = ("_billed_calls", "_calls", "_fragments")
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,6 +32,7 @@ class ResponsesStreamParser(StreamParser):
         """Tool calls begun, by the item they are."""
         self._fragments: set[str] = set()
         """Items of which argument fragments came."""
+        self._billed_calls = 0
 
     def feed(self, event: SseEvent) -> ChatDelta:
         if not event.data:
@@ -48,6 +51,8 @@ class ResponsesStreamParser(StreamParser):
             raise failure_of(response) or ServerFailed("the response failed without a reason")
         if kind in _LAST:
             return self._last(response, event.data)
+        if kind == "response.output_item.done":
+            self._billed_calls += is_billed_call(object_at(body, "item"))
         if response:
             self.upstream_id = self.upstream_id or text_at(response, "id")
             return ChatDelta(id=text_at(response, "id") or None, model=text_at(response, "model") or None)
@@ -65,7 +70,7 @@ class ResponsesStreamParser(StreamParser):
     def _note_usage(self, response: JsonObject, raw: bytes) -> TokenUsage | None:
         usage = parse_usage(response)
         if usage is not None:
-            usage = with_reported_cost(usage, raw)
+            usage = replace(with_reported_cost(usage, raw), provider_tool_calls=max(self._billed_calls, usage.provider_tool_calls or 0))
             self.usage = self.usage.merged_with(usage)
             self.usage_is_final = self.usage.is_complete
         return usage

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from providers.upstream.errors import UnsupportedRequest
-from providers.upstream.types import ChatRequest, EmbeddingsRequest
+from providers.upstream.errors import UnpricedTool, UnsupportedRequest
+from providers.upstream.types import ChatRequest, EmbeddingsRequest, Target
 
 
 def refuse_untranslatable(request: ChatRequest | EmbeddingsRequest) -> None:
@@ -20,4 +20,19 @@ def left_out(request: ChatRequest | EmbeddingsRequest, *more: str) -> tuple[str,
 def refusal(field: str, reason: str = "") -> UnsupportedRequest:
     """The error that names a field the target's wire format cannot express; its words are ours and may be shown."""
     message = f"{field} cannot be expressed for this model{': ' + reason if reason else ''}"
-    return UnsupportedRequest(message, status=400, provider_message=message)
+    return UnsupportedRequest(message, status=400, provider_message=message, field=field.partition(" ")[0])
+
+
+def refuse_unpriced_tools(request: ChatRequest, target: Target) -> None:
+    """Raises ``UnpricedTool`` where tools that the provider runs could cost what neither reservation nor ledger would know of."""
+    tools, card = request.provider_tools, target.price
+    if tools is None or card is None or card.tool_call_nano == 0:
+        return
+    field = tools.fields[0]
+    if card.tool_call_nano is None:
+        why = "the provider bills each call of this tool, and the model's price names no fee for it: an administrator adds one"
+    elif tools.calls_max is None:
+        why = "the provider bills each call of this tool and nothing bounds their number: an administrator allows it with a fee of zero"
+    else:
+        return
+    raise UnpricedTool(f"{field}: {why}", status=400, provider_message=f"{field}: {why}.", field=field)

@@ -41,6 +41,7 @@ from providers.upstream.types.operations import (
     InferenceResponse,
     TokenCount,
 )
+from providers.upstream.types.provider_tools import TOOL_CALLS_UNSAID, ProviderTools
 from providers.upstream.types.snapshot import (
     AuthStyle,
     ContextTier,
@@ -65,6 +66,7 @@ from providers.upstream.types.snapshot import (
 )
 
 __all__ = [
+    "TOOL_CALLS_UNSAID",
     "AuthStyle",
     "Capability",
     "ChatChoice",
@@ -95,6 +97,7 @@ __all__ = [
     "PriceCard",
     "PriceWindow",
     "ProviderSpec",
+    "ProviderTools",
     "RateLimitState",
     "Rates",
     "ReasoningPart",

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from providers.upstream.types.provider_tools import ProviderTools
+
 JsonObject = dict[str, Any]
 
 
@@ -197,7 +199,7 @@ class ChatRequest:
     ``logprobs`` asks for the log probabilities of the tokens with that many alternatives each (0: the chosen ones only).
     ``provider_state`` holds ids and opaque blocks that only the account that issued them understands (U34).
     ``has_input_elsewhere``: the provider adds input that the body does not hold (a stored conversation, files, what its own tools
-    find), so only the context window bounds it.
+    find), so only the context window bounds it, for each run of the model. ``provider_tools`` cost more than tokens.
     """
 
     model: str
@@ -220,6 +222,7 @@ class ChatRequest:
     end_user: str | None = None
     provider_state: tuple[str, ...] = ()
     has_input_elsewhere: bool = False
+    provider_tools: ProviderTools | None = None
     wire_only: frozenset[str] = frozenset()
     hints: frozenset[str] = frozenset()
     source: SourceBody | None = None
@@ -262,6 +265,7 @@ class TokenUsage:
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
     image_input_tokens: int | None = None
+    provider_tool_calls: int | None = field(default=None, compare=False)  # billed one by one; no tokens, not kept in ledger lines
     reported_cost_nano: int | None = None
     """What the provider says the call cost, in nano-dollars: kept beside our own figure, never in its place."""
 
@@ -363,8 +367,7 @@ class ToolCallDelta:
 class ChatDelta(msgspec.Struct, frozen=True, gc=False):
     """What one upstream stream event means. Every field may be empty (keep-alives, usage-only events).
 
-    ``others`` says what the same event means for further choices (``n`` above 1). A struct and no dataclass: there is one
-    for every event of every stream, and it costs a tenth.
+    ``others`` means the same for further choices (``n`` above 1). A struct: there is one for every event, and it costs a tenth.
     """
 
     text: str = ""

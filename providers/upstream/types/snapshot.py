@@ -50,11 +50,13 @@ class PriceCard(Rates):
     """The prices of one deployment. ``id`` is the ``providers.Price`` row; ``request_nano`` is added once per call.
 
     ``windows`` are resolved, and empty, in the card that is fixed at dispatch. ``discount_ppm`` millionths are taken off
-    everything. ``is_ceiling``: the true price is unknown and ``request_nano`` is what an administrator lets a call be booked at.
+    everything. ``tool_call_nano`` is added for each call of a tool the provider runs itself; ``None``: unknown, so requests for such
+    tools are refused. ``is_ceiling``: the true price is unknown and ``request_nano`` is what an administrator lets a call be booked at.
     """
 
     id: int
     request_nano: int = 0
+    tool_call_nano: int | None = None
     context_tiers: tuple[ContextTier, ...] = ()
     windows: tuple[PriceWindow, ...] = ()
     discount_ppm: int = 0

@@ -1,0 +1,201 @@
+"""Tools the provider runs and bills by the call: refused while no fee is known, else bounded, reserved and booked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from django.contrib.auth.models import User
+
+from providers import actions, price_actions
+from providers.audit import SYSTEM
+from providers.models import ConfigVersion, Deployment, Price, Provider
+from providers.upstream.types import Secret
+from tests.aigateway.conftest import LiveGateway
+from tests.providers.fake_provider import FakeProvider, fake_provider
+from usage import actions as usage_actions
+from usage.models import Attempt, Budget, LedgerEntry, Period
+from usage.verification import verify_ledger
+
+FEE = 10_000_000
+"""A cent for each call."""
+WINDOW = 1000
+HELLO = [{"role": "user", "content": "Hi"}]
+RESPONSES = ("openai", "/v1/responses", {"input": "Hi", "tools": [{"type": "web_search"}]}, "tools[0].type")
+CHAT = ("openai_compatible", "/v1/chat/completions", {"messages": HELLO, "web_search_options": {}}, "web_search_options")
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+MESSAGES = ("anthropic", "/v1/messages", {"messages": HELLO, "max_tokens": 10, "tools": [SEARCH]}, "tools[0].type")
+GEMINI = (
+    "gemini",
+    "/v1beta/models/m:generateContent",
+    {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}], "tools": [{"google_search": {}}]},
+    "tools[0].googleSearch",
+)
+every_format = pytest.mark.parametrize(("kind", "path", "body", "field"), [RESPONSES, CHAT, MESSAGES, GEMINI])
+
+
+@pytest.fixture
+def upstream(transactional_db: None) -> Iterator[FakeProvider]:
+    with fake_provider() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def start(upstream: FakeProvider, start_gateway: Callable[[], LiveGateway]) -> Callable[..., LiveGateway]:
+    """A gateway whose only model ``m`` has this fee: a dollar per million tokens, ten tokens at most, a small window."""
+
+    def make(kind: str, fee: int | None) -> LiveGateway:
+        provider = Provider(slug="p", label="P", kind=kind, base_url=upstream.base_url, allow_private=True)
+        actions.create_provider(provider, SYSTEM, Secret("sk-test-0123456789"))
+        model = Deployment(provider=provider, name="m", upstream_model="m", capabilities=["chat", "stream", "tools"])
+        model.max_output_tokens, model.context_window_tokens = 10, WINDOW
+        actions.save_deployment(model, SYSTEM)
+        price = Price(deployment=model, source="test", input_nano_per_mtok=10**9, output_nano_per_mtok=10**9, tool_call_nano=fee)
+        price_actions.set_price(price, SYSTEM)
+        return start_gateway()
+
+    return make
+
+
+def ask(gateway: LiveGateway, path: str, body: dict[str, Any], **more: Any) -> httpx.Response:
+    named = {} if path.startswith("/v1beta") else {"model": "m"}
+    return gateway.client.post(
+        path, json={**named, **body, **more}, headers={"anthropic-version": "2023-06-01"} if "messages" in path else {}
+    )
+
+
+def says(upstream: FakeProvider, answer: dict[str, Any]) -> None:
+    upstream.script.body = json.dumps(answer).encode()
+
+
+def response(*items: dict[str, Any]) -> dict[str, Any]:
+    message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]}
+    return {"id": "r", "object": "response", "status": "completed", "model": "m", "output": [*items, message], "usage": USED}
+
+
+USED = {"input_tokens": 100, "output_tokens": 5, "total_tokens": 105}
+SEARCHED = {"type": "web_search_call", "id": "w", "status": "completed", "action": {"type": "search", "query": "x"}}
+OPENED = {"type": "web_search_call", "id": "o", "status": "completed", "action": {"type": "open_page", "url": "https://example.org"}}
+TOKENS_NANO = 105 * 1000
+
+
+@every_format
+def test_M07_without_a_fee_a_tool_the_provider_bills_is_refused_unsent_and_named(
+    start: Callable[..., LiveGateway], upstream: FakeProvider, kind: str, path: str, body: dict[str, Any], field: str
+) -> None:
+    gateway = start(kind, None)
+    refused = ask(gateway, path, body)
+    assert refused.status_code == 400
+    assert field in refused.text
+    assert "names no fee" in refused.text
+    error = refused.json()["error"]
+    ours = error["details"][0]["metadata"] if kind == "gemini" else error
+    assert (ours["code"], ours["param"]) == ("unpriced_tool", field)
+    assert upstream.asked == []
+    assert not Attempt.objects.exists()
+
+
+@every_format
+def test_R203_what_another_format_cannot_carry_is_refused_by_its_field_in_the_words_of_the_client(
+    start: Callable[..., LiveGateway], upstream: FakeProvider, kind: str, path: str, body: dict[str, Any], field: str
+) -> None:
+    gateway = start("cohere", 0)
+    error = ask(gateway, path, body).json()["error"]
+    ours = error["details"][0]["metadata"] if kind == "gemini" else error
+    assert (ours["code"], ours["param"]) == ("unsupported_feature", field)
+    assert upstream.asked == []
+
+
+def test_what_nothing_bounds_is_refused_unless_it_is_free(start: Callable[..., LiveGateway], upstream: FakeProvider) -> None:
+    _, path, body, field = GEMINI
+    gateway = start("gemini", FEE)
+    refused = ask(gateway, path, body)
+    assert (refused.status_code, field in refused.text, "nothing bounds" in refused.text) == (400, True, True)
+    assert upstream.asked == []
+    free = Price(deployment=Deployment.objects.get(), source="test", input_nano_per_mtok=0, output_nano_per_mtok=0, tool_call_nano=0)
+    price_actions.set_price(free, SYSTEM)
+    used = {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5}
+    says(
+        upstream,
+        {"candidates": [{"content": {"role": "model", "parts": [{"text": "Hello"}]}, "finishReason": "STOP"}], "usageMetadata": used},
+    )
+    assert ask(gateway, path, body).status_code == 200
+    assert (LedgerEntry.objects.get().basis, LedgerEntry.objects.get().cost_nano) == ("measured", 0)
+
+
+@pytest.mark.parametrize(
+    ("sent", "bound", "items", "calls"),
+    [({}, 5, [SEARCHED, OPENED, SEARCHED], 2), ({"max_tool_calls": 3}, 3, [SEARCHED] * 3, 3), ({}, 5, [], 0), ({}, 5, [OPENED], 0)],
+)
+def test_R505_calls_are_bounded_held_at_most_and_booked_as_counted(
+    start: Callable[..., LiveGateway], upstream: FakeProvider, sent: dict[str, int], bound: int, items: list[dict[str, Any]], calls: int
+) -> None:
+    gateway = start("openai", FEE)
+    says(upstream, response(*items))
+    _, path, body, _ = RESPONSES
+    assert ask(gateway, path, body, **sent).status_code == 200
+    assert json.loads(upstream.bodies[-1])["max_tool_calls"] == bound
+    line, attempt = LedgerEntry.objects.get(), Attempt.objects.get()
+    assert line.cost_nano == TOKENS_NANO + calls * FEE
+    assert line.basis == ("estimated" if calls else "measured")
+    assert attempt.hold_nano >= bound * FEE + (bound + 1) * WINDOW * 1000, "each call has the model read its window again"
+    assert list(verify_ledger()) == []
+
+
+def test_B15_a_budget_that_does_not_hold_the_fees_refuses_the_request(
+    start: Callable[..., LiveGateway], upstream: FakeProvider, user: User
+) -> None:
+    gateway = start("openai", FEE)
+    usage_actions.set_budget(Budget.Scope.USER, user, Period.TOTAL, usage_actions.Limits(5 * FEE))
+    ConfigVersion.bump(f"user:{user.pk}")
+    _, path, body, _ = RESPONSES
+    assert ask(gateway, path, body).status_code == 402
+    assert upstream.asked == []
+
+
+@pytest.mark.parametrize(("said", "calls"), [({"server_tool_use": {"web_search_requests": 2}}, 2), ({}, 5)])
+def test_anthropics_searches_are_bounded_and_counted_and_unsaid_ones_count_as_all(
+    start: Callable[..., LiveGateway], upstream: FakeProvider, said: dict[str, Any], calls: int
+) -> None:
+    gateway = start("anthropic", FEE)
+    usage = {"input_tokens": 100, "output_tokens": 5, **said}
+    says(
+        upstream,
+        {
+            **{"id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn"},
+            **{"content": [{"type": "text", "text": "Hello"}], "usage": usage},
+        },
+    )
+    _, path, body, _ = MESSAGES
+    assert ask(gateway, path, body).status_code == 200
+    assert json.loads(upstream.bodies[-1])["tools"] == [{**SEARCH, "max_uses": 5}]
+    line = LedgerEntry.objects.get()
+    assert (line.cost_nano, line.basis) == (TOKENS_NANO + calls * FEE, "estimated")
+
+
+def test_a_stream_counts_calls_even_where_its_last_event_lists_none(start: Callable[..., LiveGateway], upstream: FakeProvider) -> None:
+    gateway = start("openai", FEE)
+    told = [
+        ("response.output_item.done", {"output_index": 0, "item": SEARCHED}),
+        ("response.output_text.delta", {"delta": "Hello", "item_id": "m", "output_index": 1, "content_index": 0}),
+        ("response.completed", {"response": {**response(), "output": []}}),
+    ]
+    frames = [f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n" for kind, fields in told]
+    upstream.script.headers, upstream.script.body = {"Content-Type": "text/event-stream"}, "".join(frames).encode()
+    _, path, body, _ = RESPONSES
+    assert ask(gateway, path, body, stream=True).status_code == 200
+    assert LedgerEntry.objects.get().cost_nano == TOKENS_NANO + FEE
+
+
+def test_a_stream_that_breaks_off_is_booked_at_all_its_fees(start: Callable[..., LiveGateway], upstream: FakeProvider) -> None:
+    gateway = start("openai", FEE)
+    frame = {"type": "response.output_text.delta", "delta": "Hello", "item_id": "m", "output_index": 1, "content_index": 0}
+    upstream.script.headers = {"Content-Type": "text/event-stream"}
+    upstream.script.body = f"event: response.output_text.delta\ndata: {json.dumps(frame)}\n\n".encode()
+    _, path, body, _ = RESPONSES
+    assert b"upstream_truncated" in ask(gateway, path, body, stream=True).content
+    line = LedgerEntry.objects.get()
+    assert (line.cost_nano, line.basis) == (Attempt.objects.get().hold_nano, "estimated")

@@ -9,11 +9,12 @@ different questions and are not added up.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
+from operator import add
 from typing import Any, Final
 
 import msgspec
@@ -131,7 +132,7 @@ class _Group:
 
 
 def savings(asked: Asked) -> Savings:
-    groups = [*_groups(asked)]
+    groups = [*_groups(asked, asked.period.start_at, asked.period.end_at)]
     grouped = [*_priced(groups)]
     counted = sum(lines.count for lines in grouped)
     discounted = [lines for lines in grouped if lines.card.discount_ppm]
@@ -166,8 +167,8 @@ def _free(lines: list[_Lines]) -> tuple[FreeUse, ...]:
     return tuple(uses[key] for key in sorted(uses))
 
 
-def _groups(asked: Asked) -> Iterator[_Group]:
-    source, params = _source(asked, asked.period.start_at, asked.period.end_at, {})
+def _groups(asked: Asked, start: datetime, end: datetime) -> Iterator[_Group]:
+    source, params = _source(asked, start, end)
     statement = (
         f"SELECT provider_slug, model_name, deployment_id, model_asked, above_input_tokens, min(card), {_SUMS} FROM ({source}) p "
         f"GROUP BY 1, 2, 3, 4, 5, card_md5"
@@ -176,12 +177,12 @@ def _groups(asked: Asked) -> Iterator[_Group]:
         yield _Group(provider, model, served_id, name, int(bound), card, tuple(int(value) for value in row))
 
 
-def _source(asked: Asked, start: datetime, end: datetime, also: Mapping[str, str | int]) -> tuple[str, Params]:
+def _source(asked: Asked, start: datetime, end: datetime) -> tuple[str, Params]:
     """Whole UTC days from the sums by card, what is left at the edges and was posted since then from the lines.
 
     The sums know no users and no keys, whose own lines are few.
     """
-    conditions = {**asked.only.conditions, **also}
+    conditions = asked.only.conditions
     state = RollUp.objects.filter(pk=1).first()
     upto = (state.cards_entry_id if state is not None else None) or 0
     first, last = _days_inside(start, end)
@@ -231,25 +232,71 @@ def _read(statement: str, params: Params) -> list[tuple[Any, ...]]:
 # --------------------------------------------------------------------------- the model asked for, and the one that served
 
 
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The model a name stands for, and its cards with the instants from which they are in force, in order."""
+
+    deployment_id: int
+    cards: tuple[tuple[datetime, PriceCard], ...]
+
+    def card_at(self, instant: datetime) -> PriceCard | None:
+        return next((card for start, card in reversed(self.cards) if start <= instant), None)
+
+
 def _routing(asked: Asked, groups: list[_Group]) -> RoutingSavings:
-    rerouted = Counter[tuple[str, int]]()
+    choices = {name: _choice(name) for name in {name for name, _ in _elsewhere(groups)}}
+    compared: list[_Compared] = []
+    elsewhere = 0
+    for start, end, inside in _between_prices(asked, groups, [choice for choice in choices.values() if choice is not None]):
+        for (name, served_id), row in _elsewhere(inside).items():
+            choice = choices[name]
+            if choice is not None and choice.deployment_id == served_id:
+                continue
+            elsewhere += row[0]
+            card = choice.card_at(start) if choice is not None else None
+            if card is None:
+                continue
+            if card.windows or card.context_tiers:
+                compared.append(_compared_line_by_line(asked, {"model_asked": name, "deployment_id": served_id}, card, start, end))
+            else:
+                lines = _Lines("", "", card, card, *_line_sums(row))
+                compared.append(_Compared(lines.count, lines.billed_nano, lines.listed * lines.share_paid))
+    counted = sum(part.count for part in compared)
+    return RoutingSavings(
+        lines=counted,
+        asked_nano=round(sum((part.asked for part in compared), Fraction())),
+        billed_nano=sum(part.billed_nano for part in compared),
+        unknown_lines=elsewhere - counted,
+    )
+
+
+def _elsewhere(groups: Iterable[_Group]) -> dict[tuple[str, int], tuple[int, ...]]:
+    """Sums of lines whose model is not the one asked for by name, by that name and the deployment that served."""
+    found: dict[tuple[str, int], tuple[int, ...]] = {}
     for group in groups:
         if group.asked and group.asked != group.model:
-            rerouted[group.asked, group.served_id] += group.sums[0]
-    parts: list[_Compared] = []
-    elsewhere = 0
-    for (name, served_id), count in rerouted.items():
-        wanted = _deployment_asked(name)
-        if wanted is None or wanted.pk != served_id:
-            elsewhere += count
-            parts += _costs_as(asked, name, served_id, wanted) if wanted is not None else ()
-    compared = sum(part.count for part in parts)
-    return RoutingSavings(
-        lines=compared,
-        asked_nano=round(sum((part.asked for part in parts), Fraction())),
-        billed_nano=sum(part.billed_nano for part in parts),
-        unknown_lines=elsewhere - compared,
-    )
+            before = found.get((group.asked, group.served_id), (0,) * len(group.sums))
+            found[group.asked, group.served_id] = tuple(map(add, before, group.sums))
+    return found
+
+
+def _between_prices(asked: Asked, groups: list[_Group], choices: list[_Choice]) -> Iterator[tuple[datetime, datetime, Iterable[_Group]]]:
+    """The range in parts in which no price changes, and the groups of each."""
+    start, end = asked.period.start_at, asked.period.end_at
+    changes = {at for choice in choices for at, _ in choice.cards if start < at < end}
+    if not changes:
+        yield start, end, groups
+        return
+    for first, last in pairwise([start, *sorted(changes), end]):
+        yield first, last, _groups(asked, first, last)
+
+
+def _choice(name: str) -> _Choice | None:
+    wanted = _deployment_asked(name)
+    if wanted is None:
+        return None
+    prices = Price.objects.filter(deployment=wanted).order_by("valid_from", "id")
+    return _Choice(wanted.pk, tuple((price.valid_from, card_of(price, wanted.provider.discount_ppm)) for price in prices))
 
 
 def _deployment_asked(name: str) -> Deployment | None:
@@ -271,30 +318,11 @@ class _Compared:
     asked: Fraction
 
 
-def _costs_as(asked: Asked, name: str, served_id: int, wanted: Deployment) -> Iterator[_Compared]:
-    """The lines of one pair, per price of the model asked for that was in force in the range."""
-    pair: dict[str, str | int] = {"model_asked": name, "deployment_id": served_id}
-    prices = [*Price.objects.filter(deployment=wanted, valid_from__lt=asked.period.end_at).order_by("valid_from", "id")]
-    ends = [*(price.valid_from for price in prices), asked.period.end_at][1:]
-    for price, end in zip(prices, ends, strict=True):
-        start = max(price.valid_from, asked.period.start_at)
-        if start < end:
-            yield _compared(asked, pair, card_of(price, wanted.provider.discount_ppm), start, end)
-
-
-def _compared(asked: Asked, pair: Mapping[str, str | int], card: PriceCard, start: datetime, end: datetime) -> _Compared:
-    if card.windows or card.context_tiers:
-        where, params = cards.of_lines(start, end, {**asked.only.conditions, **pair})
-        return _compared_line_by_line([row[0] for row in _read(f"SELECT e.id FROM {where}", params)], card)
-    source, params = _source(asked, start, end, pair)
-    (row,) = _read(f"SELECT {_SUMS} FROM ({source}) p", params)
-    lines = _Lines("", "", card, card, *_line_sums(row))
-    return _Compared(lines.count, lines.billed_nano, lines.listed * lines.share_paid)
-
-
-def _compared_line_by_line(ids: list[int], card: PriceCard) -> _Compared:
+def _compared_line_by_line(asked: Asked, pair: Mapping[str, str | int], card: PriceCard, start: datetime, end: datetime) -> _Compared:
     """Where the time of day or the size of the input chooses the price."""
-    lines = [line for start in range(0, len(ids), 1000) for line in LedgerEntry.objects.filter(pk__in=ids[start : start + 1000])]
+    where, params = cards.of_lines(start, end, {**asked.only.conditions, **pair})
+    ids = [row[0] for row in _read(f"SELECT e.id FROM {where}", params)]
+    lines = [line for first in range(0, len(ids), 1000) for line in LedgerEntry.objects.filter(pk__in=ids[first : first + 1000])]
     costs = [(cost, line.cost_nano) for line in lines if (cost := _cost_at(card, line)) is not None]
     return _Compared(len(costs), sum(billed for _, billed in costs), Fraction(sum(cost for cost, _ in costs)))
 

@@ -103,6 +103,14 @@ class UsageHalfHour(UsageSums):
         constraints: ClassVar = [models.UniqueConstraint(fields=_GROUP, name="usage_half_hour_once")]
 
 
+class UsageHalfHourSum(UsageSums):
+    """By half hour and nothing else: what a year is read from that is asked for by day only."""
+
+    class Meta:
+        ordering: ClassVar = ["-slot"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=_GROUP, name="usage_half_hour_sum_once")]
+
+
 class UsageMonth(UsageSums):
     """By month of the same zone."""
 

@@ -18,7 +18,7 @@ from django.db.models import Count, Max, Min, Model
 from django.utils import timezone
 
 from usage.finance_models import UsageSums
-from usage.models import LedgerEntry, RollUp, UsageByCard, UsageDay, UsageHalfHour, UsageMonth, UsageTeamDay, UsageTotal
+from usage.models import LedgerEntry, RollUp, UsageByCard, UsageDay, UsageHalfHour, UsageHalfHourSum, UsageMonth, UsageTeamDay, UsageTotal
 from usage.periods import first_instant
 from usage.sql import cards, totals
 
@@ -62,7 +62,7 @@ def start_over() -> None:
     """Empties the totals; the next runs rebuild them from the ledger. Reports stay exact meanwhile, only slower."""
     with transaction.atomic():
         state = _locked_state()
-        tables: tuple[type[Model], ...] = (UsageTotal, UsageHalfHour, UsageByCard, *_SPANS)
+        tables: tuple[type[Model], ...] = (UsageTotal, UsageByCard, *_HALF_HOURS, *_SPANS)
         for table in tables:
             table._default_manager.all().delete()
         state.last_entry_id = state.half_hours_entry_id = state.cards_entry_id = 0
@@ -146,7 +146,8 @@ def _add_chunk(settled_id: int, now: datetime) -> int:
         if chunk is None:
             return 0
         totals.add_lines_to_slots(totals.QUARTERS, QUARTER_MINUTES, chunk.after, chunk.upto)
-        totals.add_lines_to_slots(totals.HALF_HOURS, HALF_HOUR_MINUTES, chunk.after, chunk.upto)
+        for half_hours in _HALF_HOURS:
+            totals.add_lines_to_slots(half_hours._meta.db_table, HALF_HOUR_MINUTES, chunk.after, chunk.upto)
         for table, spans in _spans(chunk.first_at, chunk.last_at):
             totals.add_lines_to_spans(table._meta.db_table, spans, chunk.after, chunk.upto)
         state.last_entry_id = state.half_hours_entry_id = chunk.upto
@@ -190,12 +191,14 @@ def _catch_up_half_hours(state: RollUp) -> None:
     """Sums the half hours anew after a release that did not know them has added lines."""
     if state.half_hours_entry_id == state.last_entry_id:
         return
-    UsageHalfHour.objects.all().delete()
-    totals.fill_slots(totals.HALF_HOURS, HALF_HOUR_MINUTES)
+    for table in _HALF_HOURS:
+        table._default_manager.all().delete()
+        totals.fill_slots(table._meta.db_table, HALF_HOUR_MINUTES)
     state.half_hours_entry_id = state.last_entry_id
     state.save()
 
 
+_HALF_HOURS: Final[tuple[type[UsageSums], ...]] = (UsageHalfHour, UsageHalfHourSum)
 _SPANS: Final[tuple[type[UsageSums], ...]] = (UsageDay, UsageTeamDay, UsageMonth)
 
 

@@ -151,7 +151,7 @@ def post_borders() -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE {totals.LEDGER}")
         roll_up(NOW)
-        for table in (totals.QUARTERS, totals.HALF_HOURS, totals.DAYS, totals.TEAM_DAYS, totals.MONTHS):
+        for table in (totals.QUARTERS, totals.HALF_HOURS, totals.SUM_HALF_HOURS, totals.DAYS, totals.TEAM_DAYS, totals.MONTHS):
             cursor.execute(f"ANALYZE {table}")
 
 

@@ -30,6 +30,7 @@ from usage.models import (
     UsageByCard,
     UsageDay,
     UsageHalfHour,
+    UsageHalfHourSum,
     UsageMonth,
     UsageTeamDay,
     UsageTotal,
@@ -42,7 +43,7 @@ from usage.sweeper import sweep
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LATE = datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC)
-TABLES = (UsageTotal, UsageHalfHour, UsageDay, UsageTeamDay, UsageMonth, UsageByCard)
+TABLES = (UsageTotal, UsageHalfHour, UsageHalfHourSum, UsageDay, UsageTeamDay, UsageMonth, UsageByCard)
 AUTUMN = DateRange(date(2026, 10, 1), date(2026, 12, 1))
 
 
@@ -176,6 +177,7 @@ def test_totals_of_a_release_without_half_hours_and_cards_are_completed_and_exac
     by_hour = [(row["hour"], row["cost_nano"]) for row in Groups(Asked(AUTUMN), [Dimension.HOUR])[:]]
     for state in ({"half_hours_entry_id": None, "cards_entry_id": None}, {"half_hours_entry_id": 3, "cards_entry_id": 3}):
         UsageHalfHour.objects.filter(cost_nano__gt=20).delete()
+        UsageHalfHourSum.objects.filter(cost_nano__gt=20).delete()
         UsageByCard.objects.all().delete()
         RollUp.objects.update(**state)
         assert [(row["hour"], row["cost_nano"]) for row in Groups(Asked(AUTUMN), [Dimension.HOUR])[:]] == by_hour

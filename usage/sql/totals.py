@@ -18,10 +18,12 @@ QUARTERS: Final = "usage_usagetotal"
 DAYS: Final = "usage_usageday"
 TEAM_DAYS: Final = "usage_usageteamday"
 HALF_HOURS: Final = "usage_usagehalfhour"
+SUM_HALF_HOURS: Final = "usage_usagehalfhoursum"
 MONTHS: Final = "usage_usagemonth"
 LEFT_OUT: Final[dict[str, dict[str, str]]] = {
     TEAM_DAYS: {"user_id": "0", "api_key_id": "''"},
     HALF_HOURS: {"user_id": "0", "api_key_id": "''", "team_id": "0", "context": "''"},
+    SUM_HALF_HOURS: {"user_id": "0", "api_key_id": "''", "team_id": "0", "context": "''", "provider_slug": "''", "model_name": "''"},
 }
 """The columns that a table does not tell apart, and what it has in place of them."""
 DIMENSIONS: Final = ("user_id", "api_key_id", "team_id", "context", "provider_slug", "model_name")

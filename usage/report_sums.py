@@ -2,7 +2,7 @@
 
 A range is made of whole months and days of ``RollUp.time_zone``, of quarters of an hour at its edges, and of the lines after
 ``RollUp.last_entry_id``. What asks for no user and no key is made of the smaller totals without them. Reports in hours, or in days
-of another zone, are made of quarters.
+of another zone, are made of half hours where they ask for providers and models only, else of quarters.
 """
 
 # ruff: noqa: S608 - statements are put together from names of ours; values travel as parameters
@@ -21,10 +21,26 @@ from django.db import connection, transaction
 from usage.models import RollUp
 from usage.periods import first_instant
 from usage.reports import COLUMN_OF, Breakdown, DateRange, Dimension, LineFilter, Totals, named, totals_of
-from usage.rollups import SLOT, day_starts, month_starts
-from usage.sql.totals import DAYS, LEDGER, MONTHS, PEOPLE, QUARTERS, SUMS, TEAM_DAYS, Bins, Params, instant_parameter, line_value
+from usage.rollups import HALF_HOUR_MINUTES, SLOT, day_starts, month_starts
+from usage.sql.totals import (
+    DAYS,
+    HALF_HOURS,
+    LEDGER,
+    LEFT_OUT,
+    MONTHS,
+    QUARTERS,
+    SUM_HALF_HOURS,
+    SUMS,
+    TEAM_DAYS,
+    Bins,
+    Params,
+    instant_parameter,
+    line_value,
+    one_of,
+)
 
 TOP_ROWS_MAX: Final = 100
+FIRST_ROWS: Final = 100
 _TIMES: Final = (Dimension.DAY, Dimension.HOUR)
 
 
@@ -66,12 +82,17 @@ class Groups:
 
     def __init__(self, asked: Asked, by: Sequence[Dimension]) -> None:
         self._statement = _Statement(asked, by)
+        self._first: list[dict[str, Any]] | None = None
 
     def count(self) -> int:
-        return int(_rows(*self._statement.counted(), ("count",))[0]["count"])
+        """Whoever counts wants a page next, mostly the first: it is read along, for both cost the same."""
+        self._first = self._statement.read(FIRST_ROWS, 0)
+        return int(self._first[0]["groups"]) if self._first else 0
 
     def __getitem__(self, wanted: slice) -> list[dict[str, Any]]:
         start = wanted.start or 0
+        if self._first is not None and wanted.stop is not None and wanted.stop <= FIRST_ROWS:
+            return self._first[start : wanted.stop]
         return self._statement.read(None if wanted.stop is None else wanted.stop - start, start)
 
 
@@ -127,11 +148,6 @@ class _Statement:
         parts, params = self._parts()
         return f"SELECT {_SUMS_SQL} FROM ({parts}) p", params
 
-    def counted(self) -> tuple[str, Params]:
-        keys, key_params = self._keys()
-        parts, params = self._parts()
-        return f"SELECT count(*) FROM (SELECT {keys} FROM ({parts}) p GROUP BY {self._positions()}) g", [*key_params, *params]
-
     def read(self, limit: int | None, offset: int) -> list[dict[str, Any]]:
         """Rows by column; ``groups`` counts all groups and ``all_cost_nano`` is what they cost together."""
         keys, key_params = self._keys()
@@ -175,30 +191,54 @@ class _Statement:
     def _all_parts(self, state: RollUp | None) -> Iterator[tuple[str, Params]]:
         start, end = self._asked.period.start_at, self._asked.period.end_at
         if state is not None:
+            yield from self._total_parts(state, start, end)
+        fresh = f" AND e.id > {state.last_entry_id if state is not None else 0}"
+        yield self._part(LEDGER, "dispatched_at", start, end, (fresh, []))
+
+    def _total_parts(self, state: RollUp, start: datetime, end: datetime) -> Iterator[tuple[str, Params]]:
+        other_days = Dimension.DAY in self._by and str(self._asked.period.zone) != state.time_zone
+        if Dimension.HOUR not in self._by and not other_days:
             for table, first, last in self._spans(state.time_zone, start, end):
-                yield self._part(table, "slot", "", first, last)
-        yield self._part(LEDGER, "dispatched_at", f"e.id > {state.last_entry_id if state is not None else 0} AND ", start, end)
+                yield self._part(table, "slot", first, last)
+        elif state.half_hours_entry_id == state.last_entry_id and self._tells(HALF_HOURS):
+            yield from self._half_hours(SUM_HALF_HOURS if self._tells(SUM_HALF_HOURS) else HALF_HOURS, start, end)
+        else:
+            yield self._part(QUARTERS, "slot", start, end)
+
+    def _tells(self, table: str) -> bool:
+        """Whether a table has all that was asked for."""
+        return not {*self._columns, *self._asked.only.conditions} & LEFT_OUT[table].keys()
 
     def _spans(self, zone: str, start: datetime, end: datetime) -> Iterator[tuple[str, datetime, datetime]]:
         """Tables and what is read from each: the coarsest that tells what was asked, finer ones at the edges."""
-        other_days = Dimension.DAY in self._by and str(self._asked.period.zone) != zone
+        reach = (start, end + timedelta(days=1), ZoneInfo(zone))
         tables: list[tuple[str, list[datetime]]] = []
-        if Dimension.HOUR not in self._by and not other_days:
-            reach = (start, end + timedelta(days=1), ZoneInfo(zone))
-            people = bool({*self._columns, *self._asked.only.conditions} & PEOPLE.keys())
-            if people and Dimension.DAY not in self._by:
-                tables.append((MONTHS, [*month_starts(*reach)]))
-            tables.append((DAYS if people else TEAM_DAYS, [*day_starts(*reach)]))
+        if not self._tells(TEAM_DAYS) and Dimension.DAY not in self._by:
+            tables.append((MONTHS, [*month_starts(*reach)]))
+        tables.append((TEAM_DAYS if self._tells(TEAM_DAYS) else DAYS, [*day_starts(*reach)]))
         return _covered(tables, start, end)
 
-    def _part(self, table: str, instant: str, condition: str, start: datetime, end: datetime) -> tuple[str, Params]:
+    def _half_hours(self, table: str, start: datetime, end: datetime) -> Iterator[tuple[str, Params]]:
+        """All of them, but for those in whose middle a day or an hour of the report begins or ends: of these the quarters."""
+        borders = {end, *(border for bins in self._bins.values() for border in bins.starts)}
+        cut = sorted({border - SLOT for border in borders if border.minute % HALF_HOUR_MINUTES})
+        if not cut:
+            yield self._part(table, "slot", start, end)
+            return
+        halves, half_params = one_of("e.slot", cut)
+        yield self._part(table, "slot", start, end, (f" AND NOT ({halves})", half_params))
+        quarters, quarter_params = one_of("e.slot", [slot for half in cut for slot in (half, half + SLOT)])
+        yield self._part(QUARTERS, "slot", start, end, (f" AND {quarters}", quarter_params))
+
+    def _part(self, table: str, instant: str, start: datetime, end: datetime, also: tuple[str, Params] = ("", [])) -> tuple[str, Params]:
         value = line_value if table == LEDGER else _total_value
         columns = [column for dimension, column in zip(self._by, self._columns, strict=True) if dimension not in _TIMES]
         selected = ", ".join(f"{value(column)} AS {column}" for column in (*columns, *SUMS))
         filters = self._asked.only.conditions
         wanted = "".join(f" AND {value(column)} = %s" for column in filters)
-        statement = f"SELECT e.{instant} AS at, {selected} FROM {table} e WHERE {condition}e.{instant} >= %s AND e.{instant} < %s{wanted}"
-        return statement, [instant_parameter(start), instant_parameter(end), *filters.values()]
+        condition, params = also
+        statement = f"SELECT e.{instant} AS at, {selected} FROM {table} e WHERE e.{instant} >= %s AND e.{instant} < %s{wanted}{condition}"
+        return statement, [instant_parameter(start), instant_parameter(end), *filters.values(), *params]
 
 
 def _covered(tables: list[tuple[str, list[datetime]]], start: datetime, end: datetime) -> Iterator[tuple[str, datetime, datetime]]:

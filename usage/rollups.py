@@ -8,21 +8,24 @@ a roll-up runs, whenever a line was posted and whatever day it belongs to.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from typing import Any, Final
+from typing import Final
 
 from django.db import connection, transaction
-from django.db.models import Count, Max, Min
+from django.db.models import Count, Max, Min, Model
 from django.utils import timezone
 
 from usage.finance_models import UsageSums
-from usage.models import LedgerEntry, RollUp, UsageDay, UsageMonth, UsageTeamDay, UsageTotal
+from usage.models import LedgerEntry, RollUp, UsageByCard, UsageDay, UsageHalfHour, UsageHalfHourSum, UsageMonth, UsageTeamDay, UsageTotal
 from usage.periods import first_instant
-from usage.sql import totals
+from usage.sql import cards, totals
 
 SLOT: Final = timedelta(minutes=15)
-"""Every offset a time zone has had since 1980 is a multiple of it, so hours and days of all zones are sums of slots."""
+"""Of ``UsageTotal``. Every offset a time zone has had since 1980 is a multiple of it, so hours and days of all zones are sums of slots."""
+QUARTER_MINUTES: Final = 15
+HALF_HOUR_MINUTES: Final = 30
 CHUNK_LINES: Final = 50_000
 """Lines added per transaction."""
 RUN_LINES_MAX: Final = 2_000_000
@@ -41,11 +44,16 @@ WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted AND pid <>
 def roll_up(now: datetime, lines_max: int = RUN_LINES_MAX) -> int:
     """Adds the lines posted since the last run to the totals; returns how many. Concurrent calls take turns."""
     settled_id = last_settled_id()
+    if settled_id is None:
+        return 0
+    added = _all_chunks(lambda: _add_chunk(settled_id, now), lines_max)
+    _all_chunks(lambda: _add_card_chunk(settled_id), lines_max)
+    return added
+
+
+def _all_chunks(add: Callable[[], int], lines_max: int) -> int:
     added = 0
-    while settled_id is not None and added < lines_max:
-        lines = _add_chunk(settled_id, now)
-        if not lines:
-            break
+    while added < lines_max and (lines := add()):
         added += lines
     return added
 
@@ -54,10 +62,10 @@ def start_over() -> None:
     """Empties the totals; the next runs rebuild them from the ledger. Reports stay exact meanwhile, only slower."""
     with transaction.atomic():
         state = _locked_state()
-        UsageTotal.objects.all().delete()
-        for table in _SPANS:
+        tables: tuple[type[Model], ...] = (UsageTotal, UsageByCard, *_HALF_HOURS, *_SPANS)
+        for table in tables:
             table._default_manager.all().delete()
-        state.last_entry_id = 0
+        state.last_entry_id = state.half_hours_entry_id = state.cards_entry_id = 0
         state.save()
 
 
@@ -107,24 +115,58 @@ def _writers() -> set[str]:
         return {row[0] for row in cursor.fetchall()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Lines with ids above ``after`` up to ``upto``."""
+
+    after: int
+    upto: int
+    lines: int
+    first_at: datetime
+    last_at: datetime
+
+
+def _next_chunk(after: int, settled_id: int) -> _Chunk | None:
+    fresh = LedgerEntry.objects.filter(pk__gt=after, pk__lte=settled_id).order_by()
+    first_id = fresh.aggregate(first=Min("pk"))["first"]
+    if first_id is None:
+        return None
+    upto = min(settled_id, first_id + CHUNK_LINES - 1)
+    reach = fresh.filter(pk__lte=upto).aggregate(first=Min("dispatched_at"), last=Max("dispatched_at"), lines=Count("pk"))
+    return _Chunk(first_id - 1, upto, reach["lines"], reach["first"], reach["last"])
+
+
 def _add_chunk(settled_id: int, now: datetime) -> int:
     """How many lines it added; 0: there is none left."""
     with transaction.atomic():
         state = _locked_state()
         _follow_time_zone(state)
-        fresh = LedgerEntry.objects.filter(pk__gt=state.last_entry_id, pk__lte=settled_id).order_by()
-        first_id = fresh.aggregate(first=Min("pk"))["first"]
-        if first_id is None:
+        _catch_up_half_hours(state)
+        chunk = _next_chunk(state.last_entry_id, settled_id)
+        if chunk is None:
             return 0
-        after, upto = first_id - 1, min(settled_id, first_id + CHUNK_LINES - 1)
-        span = fresh.filter(pk__lte=upto).aggregate(first=Min("dispatched_at"), last=Max("dispatched_at"), lines=Count("pk"))
-        totals.add_lines_to_quarters(after, upto)
-        for table, spans in _spans(span):
-            totals.add_lines_to_spans(table._meta.db_table, spans, after, upto)
-        state.last_entry_id, state.rolled_up_at = upto, now
+        totals.add_lines_to_slots(totals.QUARTERS, QUARTER_MINUTES, chunk.after, chunk.upto)
+        for half_hours in _HALF_HOURS:
+            totals.add_lines_to_slots(half_hours._meta.db_table, HALF_HOUR_MINUTES, chunk.after, chunk.upto)
+        for table, spans in _spans(chunk.first_at, chunk.last_at):
+            totals.add_lines_to_spans(table._meta.db_table, spans, chunk.after, chunk.upto)
+        state.last_entry_id = state.half_hours_entry_id = chunk.upto
+        state.rolled_up_at = now
         state.save()
-    lines: int = span["lines"]
-    return lines
+    return chunk.lines
+
+
+def _add_card_chunk(settled_id: int) -> int:
+    """Likewise, for the sums by card."""
+    with transaction.atomic():
+        state = _locked_state()
+        chunk = _next_chunk(state.cards_entry_id or 0, settled_id)
+        if chunk is None:
+            return 0
+        cards.add_lines(chunk.after, chunk.upto)
+        state.cards_entry_id = chunk.upto
+        state.save()
+    return chunk.lines
 
 
 def _locked_state() -> RollUp:
@@ -137,20 +179,32 @@ def _follow_time_zone(state: RollUp) -> None:
     zone = timezone.get_default_timezone()
     if state.time_zone == str(zone):
         return
-    span = UsageTotal.objects.aggregate(first=Min("slot"), last=Max("slot"))
-    for table, spans in _spans(span) if span["first"] is not None else ():
+    reach = UsageTotal.objects.aggregate(first=Min("slot"), last=Max("slot"))
+    for table, spans in _spans(reach["first"], reach["last"]) if reach["first"] is not None else ():
         table._default_manager.all().delete()
-        totals.fill_from_quarters(table._meta.db_table, spans)
+        totals.fill_spans(table._meta.db_table, spans)
     state.time_zone = str(zone)
     state.save()
 
 
+def _catch_up_half_hours(state: RollUp) -> None:
+    """Sums the half hours anew after a release that did not know them has added lines."""
+    if state.half_hours_entry_id == state.last_entry_id:
+        return
+    for table in _HALF_HOURS:
+        table._default_manager.all().delete()
+        totals.fill_slots(table._meta.db_table, HALF_HOUR_MINUTES)
+    state.half_hours_entry_id = state.last_entry_id
+    state.save()
+
+
+_HALF_HOURS: Final[tuple[type[UsageSums], ...]] = (UsageHalfHour, UsageHalfHourSum)
 _SPANS: Final[tuple[type[UsageSums], ...]] = (UsageDay, UsageTeamDay, UsageMonth)
 
 
-def _spans(reach: Mapping[str, Any]) -> Iterator[tuple[type[UsageSums], totals.Bins]]:
+def _spans(first: datetime, last: datetime) -> Iterator[tuple[type[UsageSums], totals.Bins]]:
     """The tables of days and months, and when those begin that lines from ``first`` to ``last`` lie in."""
-    days = [*day_starts(reach["first"], reach["last"], timezone.get_default_timezone())]
-    months = [*month_starts(reach["first"], reach["last"], timezone.get_default_timezone())]
+    days = [*day_starts(first, last, timezone.get_default_timezone())]
+    months = [*month_starts(first, last, timezone.get_default_timezone())]
     for table in _SPANS:
         yield table, totals.Bins(months if table is UsageMonth else days)

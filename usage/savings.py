@@ -9,10 +9,12 @@ different questions and are not added up.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
+from operator import add
 from typing import Any, Final
 
 import msgspec
@@ -20,17 +22,13 @@ from django.db import connection
 
 from providers.models import Deployment, Price, Route
 from providers.upstream.types import ContextTier, PriceCard, PriceWindow, Rates
-from usage.models import LedgerEntry
+from usage.models import LedgerEntry, RollUp
 from usage.money import BUCKETS, INPUT_BUCKETS, PPM, TOKENS_PER_PRICE, UsageUnknown, card_at, card_from_json, cost_of, rate_of, rates_for
 from usage.report_sums import Asked, sums
-from usage.sql.totals import LEDGER, Params, instant_parameter, line_value
+from usage.sql import cards
+from usage.sql.totals import Params
 
 WRITE_BUCKETS: Final = ("cache_write_tokens", "cache_write_1h_tokens")
-_HAS_TIERS: Final = {
-    "postgresql": "jsonb_typeof(e.price_card -> 'context_tiers') = 'array' AND e.price_card -> 'context_tiers' <> '[]'",
-    "sqlite": "json_array_length(e.price_card, '$.context_tiers') > 0",
-}
-_CARD: Final = {"postgresql": "e.price_card::text", "sqlite": "e.price_card"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +118,22 @@ class _Lines:
         return not self.card.request_nano and not any(rate_of(self.rates, bucket) for bucket in BUCKETS)
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Lines of one model asked for and one that served, of one card and tier; ``card`` is as stored."""
+
+    provider: str
+    model: str
+    served_id: int
+    asked: str
+    above_input_tokens: int
+    card: str
+    sums: tuple[int, ...]
+
+
 def savings(asked: Asked) -> Savings:
-    grouped = [*_grouped(asked)]
+    groups = [*_groups(asked, asked.period.start_at, asked.period.end_at)]
+    grouped = [*_priced(groups)]
     counted = sum(lines.count for lines in grouped)
     discounted = [lines for lines in grouped if lines.card.discount_ppm]
     return Savings(
@@ -138,7 +150,7 @@ def savings(asked: Asked) -> Savings:
             listed_nano=round(sum((lines.listed for lines in discounted), Fraction())),
             billed_nano=sum(lines.billed_nano for lines in discounted),
         ),
-        routing=_routing(asked),
+        routing=_routing(asked, groups),
         free=_free([lines for lines in grouped if lines.is_free]),
     )
 
@@ -155,20 +167,44 @@ def _free(lines: list[_Lines]) -> tuple[FreeUse, ...]:
     return tuple(uses[key] for key in sorted(uses))
 
 
-def _grouped(asked: Asked) -> Iterator[_Lines]:
-    """Measured lines by card and, where the card has tiers, by the size of the input, which chooses the tier."""
-    vendor = connection.vendor
-    input_tokens = " + ".join(f"coalesce(e.{bucket}, 0)" for bucket in INPUT_BUCKETS)
-    size = f"CASE WHEN {_HAS_TIERS[vendor]} THEN {input_tokens} ELSE 0 END"
-    where, params = _measured(asked)
+def _groups(asked: Asked, start: datetime, end: datetime) -> Iterator[_Group]:
+    source, params = _source(asked, start, end)
     statement = (
-        f"SELECT e.provider_slug, e.model_name, {_CARD[vendor]}, {size}, {_LINE_SUMS} FROM {LEDGER} e WHERE {where} "
-        f"GROUP BY e.provider_slug, e.model_name, e.price_card, 4"
+        f"SELECT provider_slug, model_name, deployment_id, model_asked, above_input_tokens, min(card), {_SUMS} FROM ({source}) p "
+        f"GROUP BY 1, 2, 3, 4, 5, card_md5"
     )
-    for provider, model, stored, tokens, *row in _read(statement, params):
-        card = _readable(stored)
+    for provider, model, served_id, name, bound, card, *row in _read(statement, params):
+        yield _Group(provider, model, served_id, name, int(bound), card, tuple(int(value) for value in row))
+
+
+def _source(asked: Asked, start: datetime, end: datetime) -> tuple[str, Params]:
+    """Whole UTC days from the sums by card, what is left at the edges and was posted since then from the lines.
+
+    The sums know no users and no keys, whose own lines are few.
+    """
+    conditions = asked.only.conditions
+    state = RollUp.objects.filter(pk=1).first()
+    upto = (state.cards_entry_id if state is not None else None) or 0
+    first, last = _days_inside(start, end)
+    if not upto or first >= last or conditions.keys() & {"user_id", "api_key_id"}:
+        return cards.from_lines(start, end, conditions)
+    parts = [cards.from_sums(first, last, conditions), cards.from_lines(first, last, conditions, upto)]
+    parts += [cards.from_lines(*edge, conditions) for edge in ((start, first), (last, end)) if edge[0] < edge[1]]
+    return " UNION ALL ".join(statement for statement, _ in parts), [value for _, params in parts for value in params]
+
+
+def _days_inside(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The first and the last midnight UTC of a range."""
+    first = (start.astimezone(UTC) + timedelta(days=1, microseconds=-1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return first, end.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _priced(groups: list[_Group]) -> Iterator[_Lines]:
+    for group in groups:
+        card = _readable(group.card)
         if card is not None:
-            yield _Lines(provider, model, card, rates_for(card, tokens), *_line_sums(row))
+            rates = rates_for(card, group.above_input_tokens + 1)
+            yield _Lines(group.provider, group.model, card, rates, *_line_sums(group.sums))
 
 
 def _readable(stored: str) -> PriceCard | None:
@@ -178,18 +214,11 @@ def _readable(stored: str) -> PriceCard | None:
         return None
 
 
-def _measured(asked: Asked, also: str = "") -> tuple[str, Params]:
-    filters = asked.only.conditions
-    wanted = "".join(f" AND {line_value(column)} = %s" for column in filters)
-    condition = f"e.kind = 'usage' AND e.basis = 'measured' AND e.dispatched_at >= %s AND e.dispatched_at < %s{wanted}{also}"
-    return condition, [instant_parameter(asked.period.start_at), instant_parameter(asked.period.end_at), *filters.values()]
+_SUMS: Final = ", ".join(f"coalesce(sum({column}), 0)" for column in cards.SUMS)
 
 
-_LINE_SUMS: Final = "count(*), sum(e.cost_nano), " + ", ".join(f"coalesce(sum(e.{bucket}), 0)" for bucket in BUCKETS)
-
-
-def _line_sums(row: list[Any]) -> tuple[int, int, dict[str, int]]:
-    count, billed_nano, *tokens = (int(value or 0) for value in row)
+def _line_sums(row: Sequence[int]) -> tuple[int, int, dict[str, int]]:
+    count, billed_nano, *tokens = (int(value) for value in row)
     return count, billed_nano, dict(zip(BUCKETS, tokens, strict=True))
 
 
@@ -203,28 +232,71 @@ def _read(statement: str, params: Params) -> list[tuple[Any, ...]]:
 # --------------------------------------------------------------------------- the model asked for, and the one that served
 
 
-def _routing(asked: Asked) -> RoutingSavings:
-    where, params = _measured(asked)
-    pairs = _read(
-        f"SELECT a.model_asked, e.deployment_id, e.model_name, count(*) FROM {LEDGER} e JOIN usage_attempt a ON a.id = e.attempt_id "
-        f"WHERE {where} GROUP BY 1, 2, 3",
-        params,
-    )
-    rerouted = [pair for pair in pairs if pair[0] != pair[2]]
-    parts: list[_Compared] = []
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The model a name stands for, and its cards with the instants from which they are in force, in order."""
+
+    deployment_id: int
+    cards: tuple[tuple[datetime, PriceCard], ...]
+
+    def card_at(self, instant: datetime) -> PriceCard | None:
+        return next((card for start, card in reversed(self.cards) if start <= instant), None)
+
+
+def _routing(asked: Asked, groups: list[_Group]) -> RoutingSavings:
+    choices = {name: _choice(name) for name in {name for name, _ in _elsewhere(groups)}}
+    compared: list[_Compared] = []
     elsewhere = 0
-    for name, served_id, _, count in rerouted:
-        wanted = _deployment_asked(name)
-        if wanted is None or wanted.pk != served_id:
-            elsewhere += count
-            parts += _costs_as(asked, name, served_id, wanted) if wanted is not None else ()
-    compared = sum(part.count for part in parts)
+    for start, end, inside in _between_prices(asked, groups, [choice for choice in choices.values() if choice is not None]):
+        for (name, served_id), row in _elsewhere(inside).items():
+            choice = choices[name]
+            if choice is not None and choice.deployment_id == served_id:
+                continue
+            elsewhere += row[0]
+            card = choice.card_at(start) if choice is not None else None
+            if card is None:
+                continue
+            if card.windows or card.context_tiers:
+                compared.append(_compared_line_by_line(asked, {"model_asked": name, "deployment_id": served_id}, card, start, end))
+            else:
+                lines = _Lines("", "", card, card, *_line_sums(row))
+                compared.append(_Compared(lines.count, lines.billed_nano, lines.listed * lines.share_paid))
+    counted = sum(part.count for part in compared)
     return RoutingSavings(
-        lines=compared,
-        asked_nano=round(sum((part.asked for part in parts), Fraction())),
-        billed_nano=sum(part.billed_nano for part in parts),
-        unknown_lines=elsewhere - compared,
+        lines=counted,
+        asked_nano=round(sum((part.asked for part in compared), Fraction())),
+        billed_nano=sum(part.billed_nano for part in compared),
+        unknown_lines=elsewhere - counted,
     )
+
+
+def _elsewhere(groups: Iterable[_Group]) -> dict[tuple[str, int], tuple[int, ...]]:
+    """Sums of lines whose model is not the one asked for by name, by that name and the deployment that served."""
+    found: dict[tuple[str, int], tuple[int, ...]] = {}
+    for group in groups:
+        if group.asked and group.asked != group.model:
+            before = found.get((group.asked, group.served_id), (0,) * len(group.sums))
+            found[group.asked, group.served_id] = tuple(map(add, before, group.sums))
+    return found
+
+
+def _between_prices(asked: Asked, groups: list[_Group], choices: list[_Choice]) -> Iterator[tuple[datetime, datetime, Iterable[_Group]]]:
+    """The range in parts in which no price changes, and the groups of each."""
+    start, end = asked.period.start_at, asked.period.end_at
+    changes = {at for choice in choices for at, _ in choice.cards if start < at < end}
+    if not changes:
+        yield start, end, groups
+        return
+    for first, last in pairwise([start, *sorted(changes), end]):
+        yield first, last, _groups(asked, first, last)
+
+
+def _choice(name: str) -> _Choice | None:
+    wanted = _deployment_asked(name)
+    if wanted is None:
+        return None
+    prices = Price.objects.filter(deployment=wanted).order_by("valid_from", "id")
+    return _Choice(wanted.pk, tuple((price.valid_from, card_of(price, wanted.provider.discount_ppm)) for price in prices))
 
 
 def _deployment_asked(name: str) -> Deployment | None:
@@ -246,31 +318,11 @@ class _Compared:
     asked: Fraction
 
 
-def _costs_as(asked: Asked, name: str, served_id: int, wanted: Deployment) -> Iterator[_Compared]:
-    """The lines of one pair, per price of the model asked for that was in force in the range."""
-    prices = [*Price.objects.filter(deployment=wanted, valid_from__lt=asked.period.end_at).order_by("valid_from", "id")]
-    ends = [*(price.valid_from for price in prices), asked.period.end_at][1:]
-    for price, end in zip(prices, ends, strict=True):
-        start = max(price.valid_from, asked.period.start_at)
-        if start < end:
-            yield _compared(asked, (name, served_id), card_of(price, wanted.provider.discount_ppm), start, end)
-
-
-def _compared(asked: Asked, pair: tuple[str, int], card: PriceCard, start: datetime, end: datetime) -> _Compared:
-    also = " AND a.model_asked = %s AND e.deployment_id = %s AND e.dispatched_at >= %s AND e.dispatched_at < %s"
-    where, params = _measured(asked, also)
-    params += [*pair, instant_parameter(start), instant_parameter(end)]
-    joined = f"FROM {LEDGER} e JOIN usage_attempt a ON a.id = e.attempt_id WHERE {where}"
-    if card.windows or card.context_tiers:
-        ids = [row[0] for row in _read(f"SELECT e.id {joined}", params)]
-        return _compared_line_by_line(ids, card)
-    lines = _Lines("", "", card, card, *_line_sums([*_read(f"SELECT {_LINE_SUMS} {joined}", params)[0]]))
-    return _Compared(lines.count, lines.billed_nano, lines.listed * lines.share_paid)
-
-
-def _compared_line_by_line(ids: list[int], card: PriceCard) -> _Compared:
+def _compared_line_by_line(asked: Asked, pair: Mapping[str, str | int], card: PriceCard, start: datetime, end: datetime) -> _Compared:
     """Where the time of day or the size of the input chooses the price."""
-    lines = [line for start in range(0, len(ids), 1000) for line in LedgerEntry.objects.filter(pk__in=ids[start : start + 1000])]
+    where, params = cards.of_lines(start, end, {**asked.only.conditions, **pair})
+    ids = [row[0] for row in _read(f"SELECT e.id FROM {where}", params)]
+    lines = [line for first in range(0, len(ids), 1000) for line in LedgerEntry.objects.filter(pk__in=ids[first : first + 1000])]
     costs = [(cost, line.cost_nano) for line in lines if (cost := _cost_at(card, line)) is not None]
     return _Compared(len(costs), sum(billed for _, billed in costs), Fraction(sum(cost for cost, _ in costs)))
 

@@ -22,7 +22,19 @@ from tests.usage.world import reserve_order, settlement
 from usage import reports, rollups, tasks
 from usage.adjustments import adjust_attempt
 from usage.ledger import Void, reserve_now, settle_now, void_now
-from usage.models import Attempt, GatewayProcess, LedgerEntry, RollUp, UsageDay, UsageMonth, UsageTeamDay, UsageTotal
+from usage.models import (
+    Attempt,
+    GatewayProcess,
+    LedgerEntry,
+    RollUp,
+    UsageByCard,
+    UsageDay,
+    UsageHalfHour,
+    UsageHalfHourSum,
+    UsageMonth,
+    UsageTeamDay,
+    UsageTotal,
+)
 from usage.report_sums import Asked, Groups, snapshot, sums
 from usage.reports import DateRange, Dimension, LineFilter
 from usage.rollups import last_settled_id, roll_up, start_over
@@ -31,7 +43,7 @@ from usage.sweeper import sweep
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LATE = datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC)
-TABLES = (UsageTotal, UsageDay, UsageTeamDay, UsageMonth)
+TABLES = (UsageTotal, UsageHalfHour, UsageHalfHourSum, UsageDay, UsageTeamDay, UsageMonth, UsageByCard)
 AUTUMN = DateRange(date(2026, 10, 1), date(2026, 12, 1))
 
 
@@ -157,6 +169,26 @@ def test_days_follow_a_change_of_the_time_zone(transactional_db: None, settings:
     assert sum(cost for _, cost in by_day) == sum(2**number % 1009 for number in range(72))
 
 
+def test_totals_of_a_release_without_half_hours_and_cards_are_completed_and_exact_meanwhile(transactional_db: None) -> None:
+    """Its worker may go on for a while after the upgrade: it moves ``last_entry_id`` and adds to quarters and days alone."""
+    lines = [line(dispatched_at=LATE - timedelta(minutes=11 * number), cost_nano=number) for number in range(40)]
+    post_lines(*lines[:20])
+    roll_up(LATE)
+    by_hour = [(row["hour"], row["cost_nano"]) for row in Groups(Asked(AUTUMN), [Dimension.HOUR])[:]]
+    for state in ({"half_hours_entry_id": None, "cards_entry_id": None}, {"half_hours_entry_id": 3, "cards_entry_id": 3}):
+        UsageHalfHour.objects.filter(cost_nano__gt=20).delete()
+        UsageHalfHourSum.objects.filter(cost_nano__gt=20).delete()
+        UsageByCard.objects.all().delete()
+        RollUp.objects.update(**state)
+        assert [(row["hour"], row["cost_nano"]) for row in Groups(Asked(AUTUMN), [Dimension.HOUR])[:]] == by_hour
+        roll_up(LATE)
+        assert sum(UsageHalfHour.objects.values_list("cost_nano", flat=True)) == sum(range(20))
+        assert [(row["hour"], row["cost_nano"]) for row in Groups(Asked(AUTUMN), [Dimension.HOUR])[:]] == by_hour
+    post_lines(*lines[20:])
+    roll_up(LATE)
+    assert sum(UsageHalfHour.objects.values_list("cost_nano", flat=True)) == sum(range(40))
+
+
 def test_a_line_that_becomes_visible_late_is_not_lost(transactional_db: None, on_postgresql: bool) -> None:
     """It drew its id before the line that is visible already: a roll-up that went by ids alone would pass it for ever."""
     if not on_postgresql:
@@ -263,12 +295,14 @@ class Interleaved:
             with snapshot():
                 reported = sums(Asked(AUTUMN, only))
                 days = Groups(Asked(AUTUMN, only), [Dimension.DAY, Dimension.USER])[:]
+                hours = Groups(Asked(AUTUMN, only), [Dimension.HOUR])[:]
                 ledger = reports.totals(reports.lines_in(AUTUMN, only))
             if reported != ledger:
                 self.failures.append(f"{only}: {reported} instead of {ledger}")
             for column in ("cost_nano", "lines", "requests"):
-                if sum(int(row[column]) for row in days) != getattr(ledger, column):
-                    self.failures.append(f"days of {only}: {column}")
+                for name, rows in (("days", days), ("hours", hours)):
+                    if sum(int(row[column]) for row in rows) != getattr(ledger, column):
+                        self.failures.append(f"{name} of {only}: {column}")
 
 
 @pytest.mark.parametrize("seed", [1, 2])

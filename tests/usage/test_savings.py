@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,10 +18,12 @@ from rest_framework.test import APIClient
 from providers.models import Deployment, Price, Provider, Route
 from providers.upstream.types import ContextTier, PriceCard
 from tests.usage.lines import NOON, line, post
-from usage.models import Attempt, LedgerEntry
+from usage import rollups
+from usage.models import Attempt, LedgerEntry, UsageByCard
 from usage.money import card_json
 from usage.report_sums import Asked
 from usage.reports import DateRange, LineFilter
+from usage.rollups import roll_up
 from usage.savings import FreeUse, savings
 
 NOVEMBER = DateRange(date(2026, 11, 1), date(2026, 12, 1), ZoneInfo("UTC"))
@@ -37,11 +41,15 @@ pytestmark = pytest.mark.django_db
 
 
 def priced(card: PriceCard, **changes: Any) -> LedgerEntry:
-    return line(price_card=json.loads(card_json(card)), input_tokens=0, output_tokens=0, **changes)
+    return line(price_card=json.loads(card_json(card)), **{"input_tokens": 0, "output_tokens": 0, **changes})
 
 
 def saved(only: LineFilter | None = None) -> Any:
-    return savings(Asked(NOVEMBER, only or LineFilter()))
+    """The same from the lines and from the sums by card."""
+    from_lines = savings(Asked(NOVEMBER, only or LineFilter()))
+    roll_up(NOON)
+    assert savings(Asked(NOVEMBER, only or LineFilter())) == from_lines
+    return from_lines
 
 
 def test_R510_a_ledger_without_lines_saved_nothing() -> None:
@@ -131,10 +139,10 @@ def deployment(slug: str, name: str, *prices: int, discount_ppm: int = 0) -> Dep
     return made
 
 
-def served(asked: str, by: Deployment, cost_nano: int = 1, **changes: Any) -> None:
+def served(asked: str, by: Deployment, cost_nano: int = 1, card: PriceCard = CARD, **changes: Any) -> None:
     """A call of a million input tokens."""
     names = {"provider_slug": by.provider.slug, "model_name": by.name, "deployment_id": by.pk, "provider_id": by.provider_id}
-    made = priced(CARD, **names, cost_nano=cost_nano, **changes)
+    made = priced(card, **names, cost_nano=cost_nano, **changes)
     made.input_tokens = MTOK
     post(made)
     Attempt.objects.create(
@@ -198,6 +206,58 @@ def test_R510_where_the_price_asked_for_is_unknown_nothing_is_claimed() -> None:
     for name in ("auto", "gone/model", "unpriced", "twice", "empty"):
         served(name, cheap)
     assert routing() == (0, 0, 0, 5)
+
+
+# --------------------------------------------------------------------------- from sums
+
+
+def scattered_lines(seed: int) -> None:
+    """Over the borders of days and months: two models, a tier, discounts, failover, estimates, several users and teams."""
+    choose = random.Random(seed)
+    tier = ContextTier(above_input_tokens=1000, input_nano_per_mtok=4 * DOLLAR, output_nano_per_mtok=20 * DOLLAR)
+    models = [deployment("a", "dear", 30, 40), deployment("b", "cheap", 1, discount_ppm=500_000)]
+    cards = [CARD, replace(CARD, discount_ppm=123_456), replace(CARD, context_tiers=(tier,)), replace(CARD, request_nano=7)]
+    for _ in range(120):
+        at = NOON - timedelta(days=20) + timedelta(minutes=choose.randrange(60 * 24 * 40))
+        served(
+            choose.choice(["dear", "cheap", "b/cheap", "auto"]), choose.choice(models), choose.randrange(10**6), choose.choice(cards),
+            dispatched_at=at, user_id=choose.randrange(3), team_id=choose.choice([None, 1]), context=choose.choice(["default", "x"]),
+            basis=choose.choice(["measured", "measured", "measured", "estimated"]),
+            cache_read_tokens=choose.choice([None, 5, 900]), output_tokens=choose.randrange(2000),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/New_York", "Pacific/Kiritimati"])
+def test_R510_sums_by_card_and_the_lines_after_them_save_what_the_lines_say(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    period = DateRange(date(2026, 11, 1), date(2026, 12, 1), ZoneInfo(zone))
+    asked = [Asked(period, only) for only in (LineFilter(), LineFilter(team_id=0), LineFilter(user_id=1), LineFilter(context="x"))]
+    asked += [Asked(DateRange(date(2026, 11, 3), date(2026, 11, 4), ZoneInfo(zone)))]
+    scattered_lines(1)
+    expected = [savings(each) for each in asked]
+    assert expected[0].routing.lines > 10
+    assert expected[0].left_out_lines > 10
+    monkeypatch.setattr(rollups, "CHUNK_LINES", 50)
+    lines = roll_up(NOON, lines_max=1)
+    assert lines == 50
+    assert [savings(each) for each in asked] == expected
+    while roll_up(NOON):
+        pass
+    assert [savings(each) for each in asked] == expected
+
+
+def test_R510_whole_days_are_read_from_sums_by_card() -> None:
+    scattered_lines(2)
+    roll_up(NOON)
+    expected = savings(Asked(NOVEMBER))
+    UsageByCard.objects.all().delete()
+    assert savings(Asked(NOVEMBER)).counted_lines == 0 < expected.counted_lines
+
+
+def test_R510_a_card_nobody_can_read_stops_no_sums() -> None:
+    tiers: list[Any] = ["none", 5, [5, "x", None], [{"above_input_tokens": "1"}], [{"above_input_tokens": -1e30}]]
+    odd: list[Any] = [*({"context_tiers": each} for each in tiers), [], "text", {}]
+    post(*[line(price_card=card) for card in odd])
+    assert saved().left_out_lines == len(odd)
 
 
 # --------------------------------------------------------------------------- over HTTP

@@ -17,9 +17,15 @@ LEDGER: Final = "usage_ledgerentry"
 QUARTERS: Final = "usage_usagetotal"
 DAYS: Final = "usage_usageday"
 TEAM_DAYS: Final = "usage_usageteamday"
+HALF_HOURS: Final = "usage_usagehalfhour"
+SUM_HALF_HOURS: Final = "usage_usagehalfhoursum"
 MONTHS: Final = "usage_usagemonth"
-PEOPLE: Final = {"user_id": "0", "api_key_id": "''"}
-"""What ``TEAM_DAYS`` have in place of users and keys."""
+LEFT_OUT: Final[dict[str, dict[str, str]]] = {
+    TEAM_DAYS: {"user_id": "0", "api_key_id": "''"},
+    HALF_HOURS: {"user_id": "0", "api_key_id": "''", "team_id": "0", "context": "''"},
+    SUM_HALF_HOURS: {"user_id": "0", "api_key_id": "''", "team_id": "0", "context": "''", "provider_slug": "''", "model_name": "''"},
+}
+"""The columns that a table does not tell apart, and what it has in place of them."""
 DIMENSIONS: Final = ("user_id", "api_key_id", "team_id", "context", "provider_slug", "model_name")
 SUMS: Final = ("requests", "attempts", "lines", "estimated_lines", "cost_nano", *BUCKETS)
 
@@ -31,10 +37,6 @@ _OF_LINE: Final = {
     "estimated_lines": "CASE WHEN e.kind = 'usage' AND e.basis <> 'measured' THEN 1 "
     "WHEN e.kind = 'correction' AND e.basis = 'measured' THEN -1 ELSE 0 END",
     "team_id": "coalesce(e.team_id, 0)",
-}
-_QUARTER: Final = {
-    "postgresql": "date_bin('15 minutes', e.dispatched_at, TIMESTAMPTZ '1970-01-01 00:00+00')",
-    "sqlite": "strftime('%%Y-%%m-%%d %%H:', e.dispatched_at) || printf('%%02d', strftime('%%M', e.dispatched_at) / 15 * 15) || ':00'",
 }
 
 Params = list[Any]
@@ -49,6 +51,7 @@ class Bins:
     """Spans between ``starts`` (sorted, UTC). Those of one statement need different names."""
 
     def __init__(self, starts: Sequence[datetime], name: str = "span") -> None:
+        self.starts = tuple(starts)
         self._starts = [instant_parameter(start) for start in starts]
         self._name = name
         if connection.vendor == "sqlite":
@@ -76,8 +79,25 @@ class Bins:
         return start
 
 
-def add_lines_to_quarters(after: int, upto: int) -> None:
-    _add_lines(QUARTERS, _QUARTER[connection.vendor], [], after, upto)
+def slot_start(column: str, minutes: int) -> str:
+    """An expression for when the slot of so many minutes, at most 60, begins that an instant lies in."""
+    if connection.vendor == "sqlite":
+        hour, minute = f"strftime('%%Y-%%m-%%d %%H:', {column})", f"strftime('%%M', {column})"
+        return f"{hour} || printf('%%02d', {minute} / {minutes} * {minutes}) || ':00'"
+    return f"date_bin('{minutes} minutes', {column}, TIMESTAMPTZ '1970-01-01 00:00+00')"
+
+
+def one_of(column: str, instants: Sequence[datetime]) -> tuple[str, Params]:
+    """A condition: the column is one of the instants."""
+    values = [instant_parameter(instant) for instant in instants]
+    if connection.vendor == "sqlite":
+        return f"{column} IN ({', '.join('%s' for _ in values)})", values
+    return f"{column} = ANY(%s::timestamptz[])", [values]
+
+
+def add_lines_to_slots(table: str, minutes: int, after: int, upto: int) -> None:
+    """To quarters or half hours."""
+    _add_lines(table, slot_start("e.dispatched_at", minutes), [], after, upto)
 
 
 def add_lines_to_spans(table: str, spans: Bins, after: int, upto: int) -> None:
@@ -85,10 +105,19 @@ def add_lines_to_spans(table: str, spans: Bins, after: int, upto: int) -> None:
     _add_lines(table, *spans.start("e.dispatched_at"), after, upto)
 
 
-def fill_from_quarters(table: str, spans: Bins) -> None:
-    """Into an empty table of days or months."""
-    slot, params = spans.start("t.slot")
-    columns = ", ".join(_person(table, column) or f"t.{column}" for column in DIMENSIONS)
+def fill_spans(table: str, spans: Bins) -> None:
+    """From quarters into an empty table of days or months."""
+    _fill(table, *spans.start("t.slot"))
+
+
+def fill_slots(table: str, minutes: int) -> None:
+    """From quarters into an empty table of longer slots."""
+    _fill(table, slot_start("t.slot", minutes), [])
+
+
+def _fill(table: str, slot: str, params: Params) -> None:
+    left_out = LEFT_OUT.get(table, {})
+    columns = ", ".join(left_out.get(column, f"t.{column}") for column in DIMENSIONS)
     sums = ", ".join(f"sum(t.{column})" for column in SUMS)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -96,10 +125,6 @@ def fill_from_quarters(table: str, spans: Bins) -> None:
             f"GROUP BY {_POSITIONS}",
             params,
         )
-
-
-def _person(table: str, column: str) -> str | None:
-    return PEOPLE.get(column) if table == TEAM_DAYS else None
 
 
 def line_value(column: str) -> str:
@@ -111,7 +136,8 @@ _POSITIONS: Final = ", ".join(str(position + 1) for position in range(len(DIMENS
 
 
 def _add_lines(table: str, slot: str, params: Params, after: int, upto: int) -> None:
-    columns = ", ".join(_person(table, column) or line_value(column) for column in DIMENSIONS)
+    left_out = LEFT_OUT.get(table, {})
+    columns = ", ".join(left_out.get(column) or line_value(column) for column in DIMENSIONS)
     sums = ", ".join(f"sum({line_value(column)})" for column in SUMS)
     added = ", ".join(f"{column} = {_added(table, column)}" for column in SUMS)
     with connection.cursor() as cursor:

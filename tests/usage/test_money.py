@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.upstream.types import ContextTier, PriceCard, Rates, TokenUsage
-from usage.money import MAX_NANO, UsageUnknown, card_from_json, card_json, cost_of, estimate, worst_case
+from usage.money import MAX_NANO, UsageUnknown, card_from_json, card_json, cost_of, estimate, most_tokens, worst_case
 
 PLAIN = PriceCard(id=1, input_nano_per_mtok=2_500_000_000, output_nano_per_mtok=10_000_000_000)
 FULL = PriceCard(
@@ -91,6 +91,17 @@ def test_a_cost_no_column_can_hold_is_refused() -> None:
         cost_of(TokenUsage(input_tokens=10**9, output_tokens=0), replace(PLAIN, input_nano_per_mtok=10**18))
 
 
+def test_the_largest_believable_count_and_amount_are_priced_and_one_more_is_not() -> None:
+    nano_each = PriceCard(id=1, input_nano_per_mtok=1_000_000, output_nano_per_mtok=0)
+    assert cost_of(TokenUsage(input_tokens=10_000_000_000, output_tokens=0), nano_each) == 10_000_000_000
+    with pytest.raises(UsageUnknown, match="absurd"):
+        cost_of(TokenUsage(input_tokens=10_000_000_001, output_tokens=0), nano_each)
+    nothing, largest = TokenUsage(input_tokens=0, output_tokens=0), 9_223_372_036_854_775_807
+    assert cost_of(nothing, replace(nano_each, request_nano=largest)) == largest
+    with pytest.raises(UsageUnknown, match="exceeds"):
+        cost_of(nothing, replace(nano_each, request_nano=largest + 1))
+
+
 def test_worst_case_takes_the_dearest_bucket_of_each_direction() -> None:
     # 100 bytes x $40/M (audio input) + 2 choices x 10 tokens x $80/M (audio output) + $0.005
     assert worst_case(100, 10, 2, FULL) == 4_000_000 + 1_600_000 + 5_000_000
@@ -103,7 +114,18 @@ def test_worst_case_rounds_up_and_counts_images_sent_by_address() -> None:
 
 
 def test_worst_case_fits_the_column_whatever_is_asked() -> None:
-    assert worst_case(10**7, 10**15, 10**6, FULL) == MAX_NANO
+    assert worst_case(10**7, 10**15, 10**6, FULL) == MAX_NANO == 9_223_372_036_854_775_807
+
+
+@pytest.mark.parametrize(("ppm", "nano"), [(0, 2_500), (200_000, 2_000), (333_333, 1_667), (1_000_000, 0)])
+def test_worst_case_holds_no_more_than_the_discounted_price(ppm: int, nano: int) -> None:
+    # 2,500 less 33.3333 % is 1,666.6675 nano-dollars: rounded up
+    assert worst_case(1, 0, 1, replace(PLAIN, discount_ppm=ppm)) == nano
+
+
+def test_the_most_tokens_are_those_of_the_body_and_of_every_choice() -> None:
+    assert most_tokens(100, 10, 3) == (100, 30)
+    assert most_tokens(100, 10, 3, images=1) == (50_100, 30)
 
 
 def test_estimate_errs_upwards_and_never_above_the_hold() -> None:
@@ -184,6 +206,12 @@ TIERED = replace(PLAIN, context_tiers=(LONG, replace(LONG, above_input_tokens=50
 )
 def test_R505_the_highest_tier_the_input_exceeds_prices_the_whole_call(usage: TokenUsage, nano: int) -> None:
     assert cost_of(usage, TIERED) == nano
+
+
+def test_a_tier_for_any_input_at_all_leaves_a_call_without_input_alone() -> None:
+    any_input = replace(PLAIN, context_tiers=(replace(LONG, above_input_tokens=0),))
+    assert cost_of(TokenUsage(input_tokens=0, output_tokens=1), any_input) == 10_000
+    assert cost_of(TokenUsage(input_tokens=1, output_tokens=1), any_input) == 25_000
 
 
 def test_worst_case_counts_only_the_tiers_the_body_can_reach() -> None:

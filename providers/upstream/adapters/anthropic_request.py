@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from providers.upstream.adapters.json_values import decode_or_none, list_at, text_at
-from providers.upstream.adapters.translation import left_out, refusal, refuse_unpriced_tools, refuse_untranslatable
+from providers.upstream.adapters.translation import has_tool_fee, left_out, refusal, refuse_unpriced_tools, refuse_untranslatable
 from providers.upstream.types import (
     TOOL_CALLS_UNSAID,
     ChatRequest,
@@ -122,7 +122,9 @@ def render_body(request: ChatRequest, target: Target) -> JsonObject:
     source = request.source
     if source is not None and _is_same_wire(request):
         refuse_unpriced_tools(request, target)
-        body = _with_bounded_searches(_own_history(source.body))
+        body = _own_history(source.body)
+        if has_tool_fee(target):
+            body = _with_bounded_searches(body)
         sent = body.get("max_tokens")
         cap = target.output_cap_tokens(sent if isinstance(sent, int) else request.max_output_tokens)
     else:

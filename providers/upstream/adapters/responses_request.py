@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from providers.upstream.adapters.json_values import text_at
-from providers.upstream.adapters.translation import left_out, refusal, refuse_unpriced_tools, refuse_untranslatable
+from providers.upstream.adapters.translation import has_tool_fee, left_out, refusal, refuse_unpriced_tools, refuse_untranslatable
 from providers.upstream.types import (
     ChatRequest,
     ImagePart,
@@ -36,7 +36,7 @@ def render_body(request: ChatRequest, target: Target) -> tuple[JsonObject, tuple
         body = {name: value for name, value in source.body.items() if value is not None}
         body, degraded = _without_what_others_said(body)
         sent = body.get("max_output_tokens")
-        if request.provider_tools is not None:
+        if request.provider_tools is not None and has_tool_fee(target):
             body["max_tool_calls"] = request.provider_tools.calls_max
     else:
         refuse_untranslatable(request)

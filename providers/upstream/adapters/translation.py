@@ -23,6 +23,11 @@ def refusal(field: str, reason: str = "") -> UnsupportedRequest:
     return UnsupportedRequest(message, status=400, provider_message=message, field=field.partition(" ")[0])
 
 
+def has_tool_fee(target: Target) -> bool:
+    """Whether calls of the provider's own tools are held and booked one by one, so that their number needs a bound."""
+    return target.price is not None and bool(target.price.tool_call_nano)
+
+
 def refuse_unpriced_tools(request: ChatRequest, target: Target) -> None:
     """Raises ``UnpricedTool`` where tools that the provider runs could cost what neither reservation nor ledger would know of."""
     tools, card = request.provider_tools, target.price

@@ -5,20 +5,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
 
+from aigateway import health
 from tests.aigateway.conftest import LiveGateway, register_simulator
 from tests.load.redis_faults import FaultyRedis
 from tests.providers.simulator.fixtures import SimulatorHandle
+from usage import limits
 from usage.limit_actions import set_rate_limit
 from usage.models import LedgerEntry
+from usage.redis_connection import RedisConnection
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LIMIT = 5
+PATIENCE_S = 10.0
 
 
 @pytest.fixture
@@ -31,9 +36,16 @@ def server(tmp_path: Path) -> Iterator[FaultyRedis]:
 
 @pytest.fixture
 def limited(
-    server: FaultyRedis, start_gateway: Callable[[], LiveGateway], simulator: SimulatorHandle, user: User, settings: object
+    server: FaultyRedis,
+    start_gateway: Callable[[], LiveGateway],
+    simulator: SimulatorHandle,
+    user: User,
+    settings: object,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> LiveGateway:
-    """A gateway that counts in ``server``; its user may ask so many times an hour."""
+    """A gateway that counts in ``server``; its user may ask so many times an hour. A busy machine is no Redis that is away."""
+    monkeypatch.setattr(limits, "RedisConnection", partial(RedisConnection, connect_s=PATIENCE_S, command_s=PATIENCE_S))
+    monkeypatch.setattr(health, "COMMAND_S", PATIENCE_S)
     settings.REDIS_URL = server.url
     register_simulator(simulator)
     set_rate_limit("user", user, "requests", "hour", LIMIT)

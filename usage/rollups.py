@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
 from django.db import connection, transaction
-from django.db.models import Count, Max, Min, Model
+from django.db.models import Count, F, Max, Min, Model
 from django.utils import timezone
 
 from usage.finance_models import UsageSums
@@ -47,7 +47,8 @@ def roll_up(now: datetime, lines_max: int = RUN_LINES_MAX) -> int:
     if settled_id is None:
         return 0
     added = _all_chunks(lambda: _add_chunk(settled_id, now), lines_max)
-    _all_chunks(lambda: _add_card_chunk(settled_id), lines_max)
+    if RollUp.objects.exclude(cards_entry_id=F("last_entry_id")).exists():
+        _all_chunks(_add_card_chunk, lines_max)
     return added
 
 
@@ -150,17 +151,20 @@ def _add_chunk(settled_id: int, now: datetime) -> int:
             totals.add_lines_to_slots(half_hours._meta.db_table, HALF_HOUR_MINUTES, chunk.after, chunk.upto)
         for table, spans in _spans(chunk.first_at, chunk.last_at):
             totals.add_lines_to_spans(table._meta.db_table, spans, chunk.after, chunk.upto)
+        if (state.cards_entry_id or 0) == state.last_entry_id:
+            cards.add_lines(chunk.after, chunk.upto)
+            state.cards_entry_id = chunk.upto
         state.last_entry_id = state.half_hours_entry_id = chunk.upto
         state.rolled_up_at = now
         state.save()
     return chunk.lines
 
 
-def _add_card_chunk(settled_id: int) -> int:
-    """Likewise, for the sums by card."""
+def _add_card_chunk() -> int:
+    """Likewise, for sums by card that are behind the totals because a release that did not know them has added lines."""
     with transaction.atomic():
         state = _locked_state()
-        chunk = _next_chunk(state.cards_entry_id or 0, settled_id)
+        chunk = _next_chunk(state.cards_entry_id or 0, state.last_entry_id)
         if chunk is None:
             return 0
         cards.add_lines(chunk.after, chunk.upto)

@@ -47,7 +47,7 @@ class StatementForm(forms.ModelForm):  # type: ignore[type-arg]
     """Reconciles while it is checked, so that what the file lacks is said beside the file."""
 
     user_id: int | None = None
-    provider_slug = forms.SlugField(label="Provider", max_length=50, help_text="Its slug.")
+    provider_slug = forms.SlugField(label="Provider", max_length=50, help_text="Slug of the provider whose file this is, such as openai.")
     layout = forms.ChoiceField(choices=[(name, name) for name in LAYOUTS])
     file = forms.FileField(help_text=f"CSV in UTF-8, at most {FILE_BYTES_MAX // 1024 // 1024} MiB.")
     time_zone = forms.CharField(max_length=60, initial="UTC", help_text="Whose days the provider bills by.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,21 @@ def test_R507_a_month_is_closed_and_exported(gateway: LiveGateway, visit: Any, t
         expect(row).to_contain_text("Done")
         with page.expect_download() as download:
             row.get_by_role("link", name="Download").click()
-        return hashlib.sha256(download.value.path().read_bytes()).hexdigest()
+        sha256 = hashlib.sha256(download.value.path().read_bytes()).hexdigest()
+        page.goto(f"{gateway.base_url}/admin/usage/export/add/")
+        page.select_option("#id_format", "xlsx")
+        page.fill("#id_month", month)
+        page.click("input[name=_save]")
+        newest = page.locator("#result_list tbody tr").filter(has_text="Excel")
+        expect(newest).to_contain_text("Done")
+        with page.expect_download() as workbook:
+            newest.get_by_role("link", name="Download").click()
+        assert zipfile.is_zipfile(workbook.value.path())
+        return sha256
 
     with override_settings(VAR_DIR=tmp_path):
         sha256 = visit(walk)
-    assert sha256 == Export.objects.get().sha256 == ClosedMonth.objects.get().sha256
+    assert sha256 == Export.objects.get(format="csv").sha256 == ClosedMonth.objects.get().sha256
 
 
 def _fits(page: Page) -> bool:

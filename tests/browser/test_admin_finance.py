@@ -42,6 +42,8 @@ def test_R508_a_statement_is_uploaded_and_its_report_shown_on_both_screens(gatew
         page.fill("#id_columns", "day = day\nrequest_id = id\namount_usd = usd")
         page.set_input_files("#id_file", str(file))
         page.click("input[name=_save]")
+        expect(page.locator("#findings tbody tr")).to_have_count(1)
+        expect(page.locator("#findings tbody th")).to_have_text("Price")
         expect(page.locator("#findings")).to_contain_text("0.001000000")
         assert _fits_both(page)
         page.goto(f"{gateway.base_url}/admin/usage/ledgerentry/what-if/?start=2026-11-01&end=2026-12-01&policy=as_was&prices=own")
@@ -49,3 +51,27 @@ def test_R508_a_statement_is_uploaded_and_its_report_shown_on_both_screens(gatew
         assert _fits_both(page)
 
     visit(walk)
+
+
+FORMS = ["usage/statement/add/", "usage/ledgerentry/what-if/", "usage/export/add/", "usage/tier/add/", "usage/ratelimit/add/"]
+LISTS = ["statement", "export", "closedmonth", "tier", "useraccount", "ratelimit", "budgetadjustment", "budgetalert", "ledgerday"]
+BEYOND_ITS_BOX = """fields => fields.filter(field => field.getBoundingClientRect().right
+    > field.closest("div").getBoundingClientRect().right + 0.5).map(field => field.name)"""
+
+
+def test_finance_pages_fit_the_screen_and_their_fields_fit_their_box(gateway: LiveGateway, visit: Any) -> None:
+    get_user_model().objects.create_superuser("root", password=PASSWORD)
+    post(line(cost_nano=123_456_789_012_345))
+
+    def walk(page: Page) -> list[Any]:
+        sign_in(page, gateway.base_url)
+        wrong: list[Any] = []
+        for path in [*FORMS, *(f"usage/{name}/" for name in LISTS), "providers/priceproposal/"]:
+            shown = page.goto(f"{gateway.base_url}/admin/{path}")
+            if shown is None or shown.status != 200 or not _fits(page):
+                wrong.append(path)
+            if path in FORMS[:3]:
+                wrong += page.locator("fieldset input[type=date], fieldset textarea").evaluate_all(BEYOND_ITS_BOX)
+        return wrong
+
+    assert visit(walk) == []

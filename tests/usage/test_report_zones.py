@@ -146,7 +146,10 @@ def test_every_zone_is_asked() -> None:
 
 
 def post_borders() -> None:
-    """PostgreSQL is told how many lines there are now: its own statistics cannot see what a test has not committed."""
+    """PostgreSQL is told what the lines are like: its own statistics cannot see what a test has not committed.
+
+    With those of the lines another test had, finding the first line of each request reads every line before it.
+    """
     post(*[line(dispatched_at=at, cost_nano=cost) for at, cost in costs().items()])
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE {totals.LEDGER}")

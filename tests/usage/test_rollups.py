@@ -295,7 +295,7 @@ class Interleaved:
             with snapshot():
                 reported = sums(Asked(AUTUMN, only))
                 days = Groups(Asked(AUTUMN, only), [Dimension.DAY, Dimension.USER])[:]
-                hours = Groups(Asked(AUTUMN, only), [Dimension.HOUR])[:]
+                hours = days if only.conditions else Groups(Asked(AUTUMN), [Dimension.HOUR])[:]
                 ledger = reports.totals(reports.lines_in(AUTUMN, only))
             if reported != ledger:
                 self.failures.append(f"{only}: {reported} instead of {ledger}")

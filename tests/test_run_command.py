@@ -22,7 +22,7 @@ import pytest
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
-START_S = 60.0
+START_S = 120.0
 pytestmark = pytest.mark.timeout(240)
 
 

@@ -69,13 +69,13 @@ def until(condition: Callable[[], bool], reason: str) -> None:
     raise AssertionError(reason)
 
 
-def hang_up_once_taken_up(gateway: LiveGateway, body: object) -> None:
-    """Sends a request and leaves as soon as the gateway has written its key down."""
+def hang_up_once_dispatched(gateway: LiveGateway, simulator: SimulatorHandle, body: object) -> None:
+    """Sends a request and leaves as soon as the provider has it."""
     request = gateway.client.build_request("POST", "/v1/chat/completions", json=body, headers={"Idempotency-Key": "order-1"})
     head = b"POST /v1/chat/completions HTTP/1.1\r\n" + b"".join(b"%b: %b\r\n" % pair for pair in request.headers.raw)
     with socket.create_connection((request.url.host, request.url.port or 80)) as client:
         client.sendall(head + b"\r\n" + request.read())
-        until(lambda: IdempotencyRecord.objects.exists(), "the request was not taken up")
+        until(lambda: bool(simulator.journal()), "the request was not dispatched")
 
 
 @pytest.mark.parametrize(("path", "body"), REQUESTS)
@@ -182,7 +182,7 @@ def test_M01_who_hangs_up_and_asks_again_gets_the_answer_that_was_paid_for(
         "stream": stream,
         "messages": [{"role": "user", "content": "[sim first_byte_ms=400 chunk_ms=20 tokens=20]"}],
     }
-    hang_up_once_taken_up(gateway, body)
+    hang_up_once_dispatched(gateway, simulator, body)
     until(lambda: IdempotencyRecord.objects.filter(status=200).exists(), "the answer was not kept")
     again = post(gateway, body=body)
     assert (again.status_code, was_replayed(again)) == (200, True)

@@ -265,9 +265,9 @@ class TokenUsage:
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
     image_input_tokens: int | None = None
-    provider_tool_calls: int | None = field(default=None, compare=False)  # billed one by one; no tokens, not kept in ledger lines
     reported_cost_nano: int | None = None
     """What the provider says the call cost, in nano-dollars: kept beside our own figure, never in its place."""
+    provider_tool_calls: int | None = field(default=None, compare=False)  # billed one by one; no tokens, not kept in ledger lines
 
     @property
     def total_input_tokens(self) -> int | None:

@@ -27,7 +27,7 @@ RUN = settings(
     suppress_health_check=[*HealthCheck],
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
 
 def seeds_of(group: int, on_postgresql: bool) -> range | list[int]:

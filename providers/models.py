@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import fields
 from typing import Any, ClassVar
 
+import msgspec
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -12,7 +14,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from providers.fields import NanoDollarField, SealedField
-from providers.upstream.types import DisconnectPolicy, HealthStatus, Policy
+from providers.upstream.types import ContextTier, DisconnectPolicy, HealthStatus, Policy, PriceCard, PriceWindow, Rates
 
 
 def _choices(enum: Any) -> list[tuple[str, str]]:
@@ -210,6 +212,18 @@ class Price(models.Model):
 
     def __str__(self) -> str:
         return f"{self.deployment} from {self.valid_from:%Y-%m-%d}"
+
+    def card(self, discount_ppm: int = 0) -> PriceCard:
+        """This row as calls are priced by it, its windows not resolved yet."""
+        return PriceCard(
+            id=self.pk,
+            **{rate.name: getattr(self, rate.name) for rate in fields(Rates)},
+            request_nano=self.request_nano,
+            tool_call_nano=self.tool_call_nano,
+            context_tiers=tuple(msgspec.convert(self.context_tiers, list[ContextTier])),
+            windows=tuple(msgspec.convert(self.windows, list[PriceWindow])),
+            discount_ppm=discount_ppm,
+        )
 
 
 class PriceProposal(models.Model):

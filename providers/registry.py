@@ -5,10 +5,8 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from datetime import datetime
 
-import msgspec
 from django.db.models import Min, OuterRef, Prefetch, QuerySet, Subquery
 from django.utils import timezone
 
@@ -29,16 +27,13 @@ from providers.models import (
 from providers.upstream.errors import CredentialLocked
 from providers.upstream.types import (
     Capability,
-    ContextTier,
     CredentialRef,
     DisconnectPolicy,
     HealthStatus,
     Policy,
     Preset,
     PriceCard,
-    PriceWindow,
     ProviderSpec,
-    Rates,
     RouteChoice,
     RouteSpec,
     RoutingSettings,
@@ -136,23 +131,10 @@ def open_credential(credential: Credential) -> Secret:
     return secrets.open_sealed(credential.sealed_secret, secrets.context_of(Credential, credential.pk, "sealed_secret"))
 
 
-def price_card(price: Price, discount_ppm: int = 0) -> PriceCard:
-    rates = {rate.name: getattr(price, rate.name) for rate in fields(Rates)}
-    return PriceCard(
-        id=price.pk,
-        **rates,
-        request_nano=price.request_nano,
-        tool_call_nano=price.tool_call_nano,
-        context_tiers=tuple(msgspec.convert(price.context_tiers, list[ContextTier])),
-        windows=tuple(msgspec.convert(price.windows, list[PriceWindow])),
-        discount_ppm=discount_ppm,
-    )
-
-
 def _card_of(deployment: Deployment, price: Price | None) -> PriceCard | None:
     """Its price; without one, the ceiling an administrator set; else ``None``: paid use is refused."""
     if price is not None:
-        return price_card(price, deployment.provider.discount_ppm)
+        return price.card(deployment.provider.discount_ppm)
     if deployment.unpriced_ceiling_nano is None:
         return None
     return PriceCard(id=0, input_nano_per_mtok=0, output_nano_per_mtok=0, request_nano=deployment.unpriced_ceiling_nano, is_ceiling=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import fields
 from typing import ClassVar
 
 from django.conf import settings
@@ -29,6 +28,7 @@ from usage.finance_models import (
     UsageTotal,
 )
 from usage.limit_models import IdempotencyRecord, RateLimit
+from usage.money import BUCKETS
 
 FINANCE_GROUP = "finance"
 """Members see everybody's costs. It is a role and no team."""
@@ -435,7 +435,7 @@ class LedgerEntry(models.Model):
 
     @property
     def usage(self) -> TokenUsage:
-        return TokenUsage(**{bucket.name: getattr(self, bucket.name) for bucket in fields(TokenUsage) if bucket.compare})
+        return TokenUsage(**{name: getattr(self, name) for name in (*BUCKETS, "reported_cost_nano")})
 
 
 __all__ = [

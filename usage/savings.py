@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
@@ -21,7 +21,7 @@ import msgspec
 from django.db import connection
 
 from providers.models import Deployment, Price, Route
-from providers.upstream.types import ContextTier, PriceCard, PriceWindow, Rates
+from providers.upstream.types import PriceCard, Rates
 from usage.models import LedgerEntry, RollUp
 from usage.money import BUCKETS, INPUT_BUCKETS, PPM, TOKENS_PER_PRICE, UsageUnknown, card_at, card_from_json, cost_of, rate_of, rates_for
 from usage.report_sums import Asked, sums
@@ -296,7 +296,7 @@ def _choice(name: str) -> _Choice | None:
     if wanted is None:
         return None
     prices = Price.objects.filter(deployment=wanted).order_by("valid_from", "id")
-    return _Choice(wanted.pk, tuple((price.valid_from, card_of(price, wanted.provider.discount_ppm)) for price in prices))
+    return _Choice(wanted.pk, tuple((price.valid_from, price.card(wanted.provider.discount_ppm)) for price in prices))
 
 
 def _deployment_asked(name: str) -> Deployment | None:
@@ -332,15 +332,3 @@ def _cost_at(card: PriceCard, line: LedgerEntry) -> int | None:
         return cost_of(line.usage, card_at(card, line.dispatched_at))
     except UsageUnknown:
         return None
-
-
-def card_of(price: Price, discount_ppm: int) -> PriceCard:
-    """The card of a price row, with its windows."""
-    return PriceCard(
-        id=price.pk,
-        **{rate.name: getattr(price, rate.name) for rate in fields(Rates)},
-        request_nano=price.request_nano,
-        context_tiers=tuple(msgspec.convert(price.context_tiers, list[ContextTier])),
-        windows=tuple(msgspec.convert(price.windows, list[PriceWindow])),
-        discount_ppm=discount_ppm,
-    )

@@ -8,7 +8,7 @@ could have taken the request, is not known: only their context window is compare
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby, islice
@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from providers.fields import divide_half_even
 from providers.models import Deployment, Price, Route
-from providers.upstream.types import ContextTier, PriceCard, PriceWindow, Rates, TokenUsage
+from providers.upstream.types import PriceCard, TokenUsage
 from usage.models import Attempt, LedgerEntry
 from usage.money import BUCKETS, PPM, UsageUnknown, card_at, card_from_json, cost_of
 from usage.reports import DateRange, LineFilter, lines_in
@@ -173,21 +173,10 @@ def _options() -> dict[str, _Option]:
     for deployment in Deployment.objects.filter(enabled=True, provider__enabled=True).select_related("provider"):
         address, provider = str(deployment), deployment.provider
         row = newest.get(deployment.pk)
-        card = None if row is None else _card_of(row, provider.discount_ppm)
+        card = None if row is None else row.card(provider.discount_ppm)
         order = (provider.priority, -provider.weight, address)
         options[address] = _Option(address, deployment.pk, card, order, deployment.context_window_tokens)
     return options
-
-
-def _card_of(price: Price, discount_ppm: int) -> PriceCard:
-    return PriceCard(
-        id=price.pk,
-        **{rate.name: getattr(price, rate.name) for rate in fields(Rates)},
-        request_nano=price.request_nano,
-        context_tiers=tuple(msgspec.convert(price.context_tiers, list[ContextTier])),
-        windows=tuple(msgspec.convert(price.windows, list[PriceWindow])),
-        discount_ppm=discount_ppm,
-    )
 
 
 def _routes(options: Mapping[str, _Option]) -> dict[str, tuple[_Option, ...]]:

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
@@ -135,7 +134,7 @@ class Meter:
         raise."""
         request = self.call.request
         assert target.price is not None, "routing leaves unpriced targets out"
-        now = datetime.now(UTC)
+        now = self.plane.ledger.now()
         if self.plane.price_is_due(now):
             raise StaleConfiguration(self.config_version)
         is_free = isinstance(request, CountTokensRequest)

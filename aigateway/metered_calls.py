@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from django.contrib.auth.models import User
-from django.utils import timezone
 
+from providers import clock
 from providers.client import exchange, open_exchange
 from providers.models import ConfigVersion
 from providers.upstream import errors
@@ -132,7 +132,7 @@ def _reserve(request: ChatRequest, target: Target, actor: User, hold_nano: int) 
             hold_nano=hold_nano,
             config_version=ConfigVersion.current(),
             budgets=tuple(budget for budget in budgets_for(actor.pk, "") if budget.binds(target.provider.id, CONTEXT)),
-            dispatched_at=timezone.now(),
+            dispatched_at=clock.database_now(),
         )
         try:
             ledger.reserve_now(order)

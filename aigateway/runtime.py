@@ -11,7 +11,6 @@ from typing import TypeVar
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections
-from django.utils import timezone
 
 from aigateway import subscription_endpoint
 from aigateway.callers import CallerDirectory
@@ -74,6 +73,7 @@ class DataPlane:
         locked = await self._in_thread(locked_credentials)
         if locked:
             _log.error("credentials_locked", providers=locked[:20], mend="restore the key ring, or enter these keys again")
+        await self._in_thread(self.ledger.read_clock)
         self.ledger.start()
         await self.transport.start()
         await self.limits.start()
@@ -95,9 +95,9 @@ class DataPlane:
         """Catches up with the configuration in the database. Returns whether anything had moved."""
         async with self._refreshing:
             version, subjects = await self._in_thread(lambda: changes_since(self.version))
-            if version == self.version and not self.price_is_due(timezone.now()):
+            if version == self.version and not self.price_is_due(self.ledger.now()):
                 return False
-            if EVERYTHING in subjects or REGISTRY in subjects or self.price_is_due(timezone.now()):
+            if EVERYTHING in subjects or REGISTRY in subjects or self.price_is_due(self.ledger.now()):
                 await self._in_thread(self._snapshots.refresh)
             self.callers.drop(subjects)
             self.version = version

@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
-from django.utils import timezone
 
-from providers import actions, price_actions, price_text
+from providers import actions, clock, price_actions, price_text
 from providers.audit import Actor
 from providers.catalog import CHOICES, KINDS
 from providers.fields import percent_of, ppm_of
@@ -179,7 +178,7 @@ class PriceForm(RuleForm):
     def clean_valid_from(self) -> datetime:
         """The instant of saving, not of opening the page: an import in between must not win."""
         chosen: datetime | None = self.cleaned_data["valid_from"]
-        return chosen or timezone.now()
+        return chosen or clock.database_now()
 
     def clean_native_currency(self) -> str:
         return self.cleaned_data["native_currency"] or "USD"

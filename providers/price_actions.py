@@ -11,9 +11,8 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db.models import Q
-from django.utils import timezone
 
-from providers import prices
+from providers import clock, prices
 from providers.audit import Actor, changing
 from providers.catalog import ProviderKind
 from providers.fields import divide_half_even
@@ -39,7 +38,7 @@ def set_price(price: Price, actor: Actor) -> Price:
     _convert(price)
     with changing(actor):
         price.save(force_insert=True)
-        for announced in price.deployment.prices.filter(_IMPORTED, valid_from__gt=max(price.valid_from, timezone.now())):
+        for announced in price.deployment.prices.filter(_IMPORTED, valid_from__gt=max(price.valid_from, clock.database_now())):
             announced.delete()
         _drop_settled(price)
     return price
@@ -134,7 +133,7 @@ def import_prices(provider: Provider, kind: ProviderKind, listed: Mapping[str, L
 
     Runs inside the caller's transaction.
     """
-    now = timezone.now()
+    now = clock.database_now()
     open_proposals = {
         proposal.deployment_id: proposal
         for proposal in PriceProposal.objects.select_for_update().filter(deployment__provider=provider, status=PriceProposal.Status.OPEN)
@@ -236,7 +235,7 @@ def _propose(
 
 def _drop_settled(price: Price) -> None:
     """An open proposal is void once a price was added that equals it, and else compares with that price."""
-    now = timezone.now()
+    now = clock.database_now()
     for proposal in PriceProposal.objects.select_for_update().filter(deployment=price.deployment_id, status=PriceProposal.Status.OPEN):
         begins = begins_at(proposal, now)
         ours = in_force(list(Price.objects.filter(deployment=price.deployment_id)), begins)
@@ -254,7 +253,7 @@ def approve_proposal(proposal_id: int, actor: Actor) -> Price:
     """Adds the proposed price, from its own date or from now on. Refused when somebody decided already."""
     with changing(actor):
         proposal = _undecided(proposal_id)
-        price = price_of(proposal, begins_at(proposal, timezone.now()))
+        price = price_of(proposal, begins_at(proposal, clock.database_now()))
         price.context_tiers, price.windows = check_parts(price.context_tiers, price.windows)
         price.full_clean()
         price.save(force_insert=True)
@@ -290,6 +289,6 @@ def _undecided(proposal_id: int) -> PriceProposal:
 
 
 def _decide(proposal: PriceProposal, status: PriceProposal.Status, actor: Actor) -> None:
-    proposal.status, proposal.decided_at = status, timezone.now()
+    proposal.status, proposal.decided_at = status, clock.database_now()
     proposal.decided_by_id = actor.user.pk if actor.user else None
     proposal.save(update_fields=["status", "decided_at", "decided_by_id"])

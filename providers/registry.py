@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from django.db.models import Min, OuterRef, Prefetch, QuerySet, Subquery
-from django.utils import timezone
 
-from providers import secrets
+from providers import clock, secrets
 from providers.catalog import KINDS, ProviderKind
 from providers.models import (
     ConfigChange,
@@ -176,14 +175,14 @@ def live_deployments() -> QuerySet[Deployment]:
 
 def current_prices(deployments: QuerySet[Deployment], now: datetime | None = None) -> dict[int, Price]:
     """The price in force by deployment id: the newest ``valid_from`` that is not in the future. Unpriced ones are absent."""
-    newest = Price.objects.filter(deployment=OuterRef("pk"), valid_from__lte=now or timezone.now()).order_by("-valid_from", "-pk")
+    newest = Price.objects.filter(deployment=OuterRef("pk"), valid_from__lte=now or clock.database_now()).order_by("-valid_from", "-pk")
     price_ids = deployments.order_by().values_list(Subquery(newest.values("pk")[:1]), flat=True)
     return {price.deployment_id: price for price in Price.objects.filter(pk__in=price_ids)}
 
 
 def current_price_fields(deployments: QuerySet[Deployment]) -> QuerySet[Deployment]:
     """Annotates ``price_input`` and ``price_output`` (nano-dollars per million tokens, null when unpriced), for lists."""
-    newest = Price.objects.filter(deployment=OuterRef("pk"), valid_from__lte=timezone.now()).order_by("-valid_from", "-pk")
+    newest = Price.objects.filter(deployment=OuterRef("pk"), valid_from__lte=clock.database_now()).order_by("-valid_from", "-pk")
     return deployments.annotate(
         price_input=Subquery(newest.values("input_nano_per_mtok")[:1]),
         price_output=Subquery(newest.values("output_nano_per_mtok")[:1]),
@@ -283,7 +282,7 @@ class SnapshotHolder:
     def refresh(self) -> Snapshot:
         """Rebuilds when the version moved or a price came into force. Parallel callers share one rebuild."""
         with self._lock:
-            now = timezone.now()
+            now = clock.database_now()
             is_due = self._due_at is not None and self._due_at <= now
             if is_due or self._current.version != ConfigVersion.current():
                 due_at: datetime | None = Price.objects.filter(valid_from__gt=now).aggregate(first=Min("valid_from"))["first"]

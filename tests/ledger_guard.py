@@ -1,7 +1,7 @@
 """Lets Django empty the tables after a transactional test although the ledger refuses to be emptied.
 
-On SQLite Django flushes with DELETE, which the append-only triggers refuse; on PostgreSQL it truncates, which row triggers
-do not see. Import the fixture into a ``conftest.py``: ``from tests.ledger_guard import ledger_guard  # noqa: F401``.
+Django flushes with DELETE on SQLite and with TRUNCATE on PostgreSQL; the append-only triggers refuse both. Import the fixture
+into a ``conftest.py``: ``from tests.ledger_guard import ledger_guard  # noqa: F401``.
 """
 
 from __future__ import annotations
@@ -29,9 +29,6 @@ def ledger_guard(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     request.getfixturevalue("transactional_db")
-    if connection.vendor != "sqlite":
-        yield
-        return
     append_only.install(connection, append_only.TABLES)
     yield
     append_only.remove(connection, append_only.TABLES)

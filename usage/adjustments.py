@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from providers import clock
 from providers.models import ConfigVersion
 from usage.actions import ActionRefused
 from usage.models import Attempt, Budget, BudgetAdjustment, BudgetPeriod, LedgerEntry
@@ -43,7 +44,7 @@ def adjust_attempt(attempt: Attempt, amount_nano: int, reason: str, actor_id: in
 def reset_budget(budget: Budget, reason: str, actor_id: int | None, now: datetime | None = None) -> BudgetAdjustment | None:
     """Lets the current period of ``budget`` begin anew by an opposite entry; what is held stays held. ``None``: nothing to reset."""
     reason = _checked_reason(reason)
-    key = period_key(now or timezone.now(), budget.period, timezone.get_default_timezone())
+    key = period_key(now or clock.database_now(), budget.period, timezone.get_default_timezone())
     with transaction.atomic():
         period = BudgetPeriod.objects.select_for_update().filter(budget=budget, key=key).first()
         if period is None or not (period.posted_nano or period.posted_tokens or period.requests):
@@ -57,7 +58,7 @@ def reset_budget(budget: Budget, reason: str, actor_id: int | None, now: datetim
             requests=-period.requests,
             reason=reason,
             actor_id=actor_id,
-            created_at=timezone.now(),
+            created_at=clock.database_now(),
         )
         period.posted_nano = period.posted_tokens = period.requests = 0
         period.save(update_fields=["posted_nano", "posted_tokens", "requests"])
@@ -79,7 +80,7 @@ def _adjusting_line(line: LedgerEntry, amount_nano: int, reason: str, actor_id: 
         kind=LedgerEntry.Kind.ADJUSTMENT,
         basis=line.basis,
         cost_nano=amount_nano,
-        posted_at=timezone.now(),
+        posted_at=clock.database_now(),
         dispatched_at=line.dispatched_at,
         request_id=line.request_id,
         attempt_no=line.attempt_no,

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from providers import clock
 from providers.fields import dollars
 from usage import actions, limit_admin
 from usage.account_admin import ReasonForm, RecordAdmin
@@ -161,7 +162,7 @@ class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
         """Adds the counters of each budget's current period; nothing reserved in it yet counts as 0."""
-        now, tz = timezone.now(), timezone.get_default_timezone()
+        now, tz = clock.database_now(), timezone.get_default_timezone()
         keys = [When(period=unit, then=Value(period_key(now, unit, tz))) for unit in Period.values]
         current = BudgetPeriod.objects.filter(budget=OuterRef("pk"), key=OuterRef("current_key"))
         budgets = super().get_queryset(request).annotate(current_key=Case(*keys, output_field=CharField()))

@@ -37,11 +37,16 @@ def _postgresql_install(tables: Iterable[str]) -> Iterator[str]:
             f"CREATE OR REPLACE TRIGGER {_trigger(table)} BEFORE UPDATE OR DELETE ON {table} "
             "FOR EACH ROW EXECUTE FUNCTION usage_ledger_refuse_change()"
         )
+        yield (
+            f"CREATE OR REPLACE TRIGGER {_trigger(table)}_truncate BEFORE TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION usage_ledger_refuse_change()"
+        )
 
 
 def _postgresql_remove(tables: Iterable[str]) -> Iterator[str]:
     for table in tables:
         yield f"DROP TRIGGER IF EXISTS {_trigger(table)} ON {table}"
+        yield f"DROP TRIGGER IF EXISTS {_trigger(table)}_truncate ON {table}"
 
 
 def _sqlite_install(tables: Iterable[str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Final
 from django.db.models import Count, Q, Sum
 from django.utils import timezone
 
+from providers import clock
 from usage.models import Budget, BudgetAdjustment, BudgetPeriod, LedgerEntry
 from usage.periods import period_bounds, period_key
 
@@ -18,7 +19,7 @@ def carry_over(budget: Budget) -> BudgetAdjustment | None:
 
     Calls still open are not in it: what they cost is counted by the budgets they were reserved on.
     """
-    now, tz = timezone.now(), timezone.get_default_timezone()
+    now, tz = clock.database_now(), timezone.get_default_timezone()
     lines = LedgerEntry.objects.filter(_bound_by(budget)).order_by()
     bounds = period_bounds(now, budget.period, tz)
     if bounds is not None:

@@ -15,10 +15,10 @@ from django.shortcuts import get_object_or_404
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from providers import clock
 from providers.fields import dollars
 from usage import export_files, export_jobs
 from usage.actions import ActionRefused
@@ -188,7 +188,7 @@ class ClosedMonthAdmin(FinanceAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         self.require_view(request)
-        states = months_until(timezone.now())
+        states = months_until(clock.database_now())
         total = dollars(sum(state.cost_nano for state in states))
         return self._page(request, "months", "Months", rows=[(state, dollars(state.cost_nano)) for state in states], total=total)
 
@@ -198,10 +198,10 @@ class ClosedMonthAdmin(FinanceAdmin):
             raise PermissionDenied
         months = reverse("admin:usage_closedmonth_changelist")
         if request.method != "POST":
-            state = next((each for each in months_until(timezone.now()) if each.span.month == month and each.can_close), None)
+            state = next((each for each in months_until(clock.database_now()) if each.span.month == month and each.can_close), None)
             return HttpResponseRedirect(months) if state is None else self._confirm(request, state)
         try:
-            row = request_close(month, request.user.pk, timezone.now())
+            row = request_close(month, request.user.pk, clock.database_now())
         except (ActionRefused, MonthInvalid) as error:
             self.message_user(request, str(error), messages.ERROR)
         else:

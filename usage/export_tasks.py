@@ -6,8 +6,8 @@ from uuid import UUID
 
 import structlog
 from celery import shared_task
-from django.utils import timezone
 
+from providers import clock
 from usage import closing, export_jobs
 from usage.actions import ActionRefused
 
@@ -24,23 +24,23 @@ def make_export(export_id: str) -> None:
 
 @shared_task(name="usage.make_waiting_exports", time_limit=TIME_LIMIT_S)
 def make_waiting_exports() -> None:
-    export_jobs.make_waiting(timezone.now())
+    export_jobs.make_waiting(clock.database_now())
 
 
 @shared_task(name="usage.ensure_monthly_export")
 def ensure_monthly_export() -> None:
-    export_jobs.ensure_monthly(timezone.now())
+    export_jobs.ensure_monthly(clock.database_now())
 
 
 @shared_task(name="usage.prune_exports")
 def prune_exports() -> None:
-    export_jobs.prune_exports(timezone.now())
+    export_jobs.prune_exports(clock.database_now())
 
 
 @shared_task(name=closing.CLOSE_TASK, time_limit=TIME_LIMIT_S)
 def close_month(month: str, actor_id: int | None) -> None:
     """What was refused meanwhile (closed by a second click, a call that opened again) is seen on the page of months."""
     try:
-        closing.close_month(month, actor_id, timezone.now())
+        closing.close_month(month, actor_id, clock.database_now())
     except ActionRefused as error:
         log.warning("a month was not closed", month=month, reason=str(error))

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
-from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import status
@@ -18,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import ValidationError
 from rest_framework.views import APIView
 
+from providers import clock
 from usage import export_files, export_jobs
 from usage.actions import ActionRefused
 from usage.closing import CLOSED_AT_ONCE_LINES_MAX, months_until, request_close
@@ -144,7 +144,7 @@ class MonthsView(APIView):
         responses=MonthsSerializer,
     )
     def get(self, request: Request) -> Response:  # noqa: ARG002 - the framework's signature
-        return Response(shown_months(months_until(timezone.now())), headers=PRIVATE)
+        return Response(shown_months(months_until(clock.database_now())), headers=PRIVATE)
 
 
 MONTH = OpenApiParameter("month", OpenApiTypes.STR, OpenApiParameter.PATH, description="Such as `2026-11`.")
@@ -164,7 +164,7 @@ class MonthCloseView(APIView):
         responses={201: MonthSerializer, 202: MonthSerializer},
     )
     def post(self, request: Request, month: str) -> Response:
-        now = timezone.now()
+        now = clock.database_now()
         try:
             closed = request_close(month, request.user.pk, now)
         except (ActionRefused, MonthInvalid) as error:

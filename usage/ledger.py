@@ -10,12 +10,12 @@ import asyncio
 import os
 import socket
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
-from django.utils import timezone
 
+from providers import clock
 from usage.ledger_types import (
     AttemptConflict,
     BudgetExceeded,
@@ -53,6 +53,14 @@ class Ledger:
     def is_running(self) -> bool:
         """Whether reservations are taken; says nothing of the database."""
         return self._writer.is_open
+
+    def read_clock(self) -> None:
+        """Looks at the database's clock; every posting does so, too. Blocks; raises ``django.db.Error``."""
+        self._writer.clock.set(clock.read())
+
+    def now(self) -> datetime:
+        """The database's time, by which calls are dispatched: no machine's own clock moves a call to another period."""
+        return self._writer.clock.now()
 
     def start(self) -> None:
         """Starts the writer thread, the heartbeat and the periodic sweep."""
@@ -119,7 +127,7 @@ def reserve_now(order: ReserveOrder) -> None:
 
     The attempt must be closed within ``CONTROL_LEASE``, or the sweeper estimates it.
     """
-    now = timezone.now()
+    now = clock.database_now()
     GatewayProcess.objects.update_or_create(
         id=_CONTROL_PROCESS,
         defaults={"heartbeat_at": now + CONTROL_LEASE},
@@ -132,12 +140,12 @@ def reserve_now(order: ReserveOrder) -> None:
 
 def settle_now(settlement: Settlement) -> None:
     """``Ledger.settle`` in one transaction on this thread's connection; raises ``django.db.Error``."""
-    apply_batch(Work(_CONTROL_PROCESS, timezone.now(), closings=[closing_row(settlement)]), {})
+    apply_batch(Work(_CONTROL_PROCESS, clock.database_now(), closings=[closing_row(settlement)]), {})
 
 
 def void_now(void: Void) -> None:
     """``Ledger.void`` in one transaction on this thread's connection; raises ``django.db.Error``."""
-    apply_batch(Work(_CONTROL_PROCESS, timezone.now(), closings=[closing_row(void)]), {})
+    apply_batch(Work(_CONTROL_PROCESS, clock.database_now(), closings=[closing_row(void)]), {})
 
 
 __all__ = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.utils.timezone import get_default_timezone
 
+from providers.clock import Reading
 from providers.upstream.types import TokenUsage
 from usage.ledger_types import (
     MEASURED,
@@ -64,10 +66,14 @@ class Work:
 
 @dataclass(slots=True)
 class Outcome:
-    """``refusals`` by attempt id (an order without one is reserved); ``closed`` are the attempts this batch closed."""
+    """``refusals`` by attempt id (an order without one is reserved); ``closed`` are the attempts this batch closed.
+
+    ``reading`` is what the database's clock showed meanwhile; ``None`` where it has none of its own.
+    """
 
     refusals: dict[UUID, LedgerError] = field(default_factory=dict)
     closed: set[UUID] = field(default_factory=set)
+    reading: Reading | None = None
 
 
 def current_statements() -> Statements:
@@ -160,7 +166,10 @@ class _Posting:
         self.gone: set[PeriodKey] = set()
 
     def run(self) -> Outcome:
-        version = self._sql.open(self._cursor)
+        opening = self._sql.open(self._cursor)
+        version = opening.version
+        if opening.database_now is not None:
+            self._outcome.reading = Reading(opening.database_now, monotonic())
         self._close()
         orders = self._orders_of(version)
         keys = {order.attempt_id: _period_keys(order) for order in orders}

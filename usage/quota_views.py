@@ -6,13 +6,13 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.shortcuts import get_object_or_404
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from providers import clock
 from providers.fields import dollars
 from usage import quotas, tiers
 from usage.limit_serializers import OwnQuotaSerializer, shown_rate_limits
@@ -92,7 +92,7 @@ def _tier_of(user_id: int) -> str | None:
 
 def _quota(user: User) -> dict[str, Any]:
     budgets = Budget.objects.filter(scope=Budget.Scope.USER, user=user).select_related("user", "tier").order_by("pk")
-    return {"tier": _tier_of(user.pk), "limits": [shown_state(state) for state in quotas.states_of(budgets, timezone.now())]}
+    return {"tier": _tier_of(user.pk), "limits": [shown_state(state) for state in quotas.states_of(budgets, clock.database_now())]}
 
 
 def _shown(adjustment: BudgetAdjustment) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from django.db.models import Q
 from django.utils import timezone
 
+from providers import clock
 from usage.models import Budget, BudgetPeriod
 from usage.periods import period_bounds, period_key
 
@@ -50,7 +51,7 @@ def quotas_of(user_id: int, api_key_id: str, now: datetime | None = None) -> lis
     if api_key_id:
         binding |= Q(scope=Budget.Scope.KEY, api_key_id=api_key_id)
     budgets = Budget.objects.filter(binding).select_related("user", "api_key", "team", "tier").distinct().order_by("scope", "pk")
-    return states_of(budgets, now or timezone.now())
+    return states_of(budgets, now or clock.database_now())
 
 
 def states_of(budgets: Iterable[Budget], now: datetime) -> list[QuotaState]:

@@ -7,9 +7,9 @@ from functools import cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
-from django.utils import timezone
 from rest_framework import serializers
 
+from providers import clock
 from providers.fields import dollars
 from usage.export_downloads import FORMATS
 from usage.money import BUCKETS
@@ -52,7 +52,7 @@ class RangeQuerySerializer(serializers.Serializer[Any]):
         start, end, zone = attrs.get("start"), attrs.get("end"), attrs.get("time_zone", report_zone())
         if (start is None) != (end is None):
             raise serializers.ValidationError({"end" if end is None else "start": ["Send start and end together, or neither."]})
-        attrs["period"] = month_around(timezone.now(), zone) if start is None or end is None else _range(start, end, zone)
+        attrs["period"] = month_around(clock.database_now(), zone) if start is None or end is None else _range(start, end, zone)
         return attrs
 
 

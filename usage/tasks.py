@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from celery import shared_task
-from django.utils import timezone
 
+from providers import clock
 from usage.export_tasks import close_month, ensure_monthly_export, make_export, make_waiting_exports, prune_exports
 from usage.prune import prune, prune_answers
 from usage.rollups import roll_up
@@ -18,20 +18,20 @@ __all__ = ["close_month", "ensure_monthly_export", "make_export", "make_waiting_
 
 @shared_task(name="usage.roll_up")
 def add_lines_to_totals() -> None:
-    roll_up(timezone.now())
+    roll_up(clock.database_now())
 
 
 @shared_task(name="usage.sweep")
 def sweep_orphans() -> None:
-    sweep(timezone.now())
+    sweep(clock.database_now())
 
 
 @shared_task(name="usage.seal")
 def seal_finished_days() -> None:
-    seal_due(timezone.now())
+    seal_due(clock.database_now())
 
 
 @shared_task(name="usage.prune")
 def prune_bookkeeping() -> None:
-    prune(timezone.now() - timedelta(days=1))
-    prune_answers(timezone.now())
+    prune(clock.database_now() - timedelta(days=1))
+    prune_answers(clock.database_now())

@@ -7,7 +7,6 @@ from datetime import date, datetime
 from typing import Any
 
 from django.http.response import HttpResponseBase
-from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import ValidationError
@@ -17,6 +16,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from providers import clock
 from providers.fields import dollars
 from usage import exports, focus, projections, reports
 from usage.export_downloads import streamed
@@ -130,7 +130,7 @@ class CostsView(GenericAPIView[LedgerEntry]):
             stem = f"costs_{asked.period.start}_{asked.period.end}"
             return streamed(request._request, source, wanted["format"], stem, bom=wanted["bom"])
         with snapshot():
-            return Response(_cost_report(asked, timezone.now()), headers=PRIVATE)
+            return Response(_cost_report(asked, clock.database_now()), headers=PRIVATE)
 
 
 def checked_query(serializer_class: Any, request: Request) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from statistics import median_low
 from typing import Any, Final
 
 import msgspec
-from django.utils import timezone
 
+from providers import clock
 from providers.fields import divide_half_even
 from providers.models import Deployment, Price, Route
 from providers.upstream.types import PriceCard, TokenUsage
@@ -165,7 +165,7 @@ def _check(question: Question, options: Mapping[str, _Option]) -> None:
 
 def _options() -> dict[str, _Option]:
     """Every enabled model by address, with the price that is in force now."""
-    now = timezone.now()
+    now = clock.database_now()
     newest: dict[int, Price] = {}
     for price in Price.objects.filter(valid_from__lte=now).order_by("valid_from", "id"):
         newest[price.deployment_id] = price

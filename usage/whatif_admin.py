@@ -10,8 +10,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils import timezone
 
+from providers import clock
 from usage.reports import month_around
 from usage.statement_admin import PairsField
 from usage.whatif import ReplayPolicy, ReplayPrices, WhatIfRefused, replay
@@ -59,7 +59,7 @@ class WhatIfPage(admin.ModelAdmin):  # type: ignore[type-arg]
     def what_if_view(self, request: HttpRequest) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        month = month_around(timezone.now())
+        month = month_around(clock.database_now())
         form = WhatIfForm(request.GET) if request.GET else WhatIfForm(initial={"start": month.start, "end": month.end})
         answer = form.answer() if form.is_bound and form.is_valid() else None
         context = {**self.admin_site.each_context(request), "title": "What if", "opts": self.opts, "form": form, "answer": answer}

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -20,8 +19,8 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, connection
-from django.utils import timezone
 
+from providers import clock
 from usage.ledger_types import LedgerError, LedgerUnavailable, ReserveOrder, Void
 from usage.models import GatewayProcess
 from usage.posting import BatchConflict, CommitUncertain, Outcome, PeriodIds, Work, apply_batch, closing_row
@@ -73,7 +72,7 @@ class LedgerWriter:
         self._stop_at: float | None = None
         self._halt = threading.Event()
         self._thread: threading.Thread | None = None
-        self._started_at = timezone.now()
+        self.clock = clock.CarriedClock()
         self._registered = False
         self._known: PeriodIds = {}
         self._unposted: deque[Pending] = deque()
@@ -206,7 +205,9 @@ class LedgerWriter:
             self._beat()
         orders = [each.operation for each in batch if isinstance(each.operation, ReserveOrder)]
         closings = [each.operation for each in batch if isinstance(each.operation, ClosingRow)]
-        return apply_batch(Work(self.process_id, timezone.now(), orders, closings), self._known)
+        outcome = apply_batch(Work(self.process_id, self.clock.now(), orders, closings), self._known)
+        self.clock.set(outcome.reading)
+        return outcome
 
     def _isolate(self, batch: Sequence[Pending]) -> None:
         """One operation spoils its batch: the others must not suffer. A lone closing that is refused is left to the sweeper."""
@@ -305,21 +306,24 @@ class LedgerWriter:
                 self._beat()
             if now >= self._sweep_at:
                 self._sweep_at = now + SWEEP_S
-                swept = sweep(timezone.now())
+                swept = sweep(self.clock.now())
                 if swept:
                     log.warning("orphaned attempts estimated", count=swept)
         except (CommitUncertain, BatchConflict, Error) as error:
             self._note_failure("ledger house-keeping failed", error)
 
-    def _beat(self, stopped_at: datetime | None = None) -> None:
+    def _beat(self, *, is_last: bool = False) -> None:
+        self.clock.set(clock.read())
+        now = self.clock.now()
+        stopped_at = now if is_last else None
         GatewayProcess.objects.update_or_create(
             id=self.process_id,
-            defaults={"heartbeat_at": timezone.now(), "stopped_at": stopped_at},
+            defaults={"heartbeat_at": now, "stopped_at": stopped_at},
             create_defaults={
                 "host": socket.gethostname()[:100],
                 "pid": os.getpid(),
-                "started_at": self._started_at,
-                "heartbeat_at": timezone.now(),
+                "started_at": now,
+                "heartbeat_at": now,
                 "stopped_at": stopped_at,
             },
         )
@@ -327,7 +331,7 @@ class LedgerWriter:
 
     def _say_goodbye(self) -> None:
         try:
-            self._beat(stopped_at=timezone.now())
+            self._beat(is_last=True)
         except Error as error:
             self._note_failure("ledger could not sign off", error)
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
+from providers.clock import database_now
 from providers.upstream.breaker import Breakers
 from providers.upstream.errors import CircuitOpen, ServerFailed
 from providers.upstream.transport import Deadline
@@ -21,7 +22,9 @@ from tests.usage.world import assert_balanced, gateway_budget, reserve_order, se
 from usage.ledger import BudgetExceeded, Ledger
 from usage.limit_types import Ask
 from usage.limits import RateLimiter
-from usage.models import BudgetPeriod, Period
+from usage.models import Attempt, BudgetPeriod, LedgerEntry, Period
+from usage.quotas import states_of
+from usage.tasks import sweep_orphans
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 JUMPS = [timedelta(hours=-1), timedelta(hours=1), timedelta(seconds=-1), timedelta(seconds=1), timedelta(days=-400), timedelta(days=400)]
@@ -33,6 +36,25 @@ INSTANTS = {
     "usage/webhooks.py",  # a signature must be fresh
 }
 """Where the wall clock is asked because somebody else's clock is compared with it. Nothing waits by it."""
+MONEY = (
+    "usage/",
+    "aigateway/gateway.py",
+    "aigateway/runtime.py",
+    "aigateway/metered_calls.py",
+    "providers/registry.py",
+    "providers/price_actions.py",
+)
+STAMPS = {
+    "usage/actions.py",  # when somebody revoked a key
+    "usage/admin.py",  # whether a key has expired
+    "usage/export_jobs.py",  # when a file was asked for and made
+    "usage/limit_serializers.py",  # adds the seconds a limit still needs
+    "usage/models.py",  # what a row has unless it is told
+    "usage/reports.py",  # which statistics the planner should have
+    "usage/statement_actions.py",  # when a file was uploaded
+}
+"""Where this machine's clock only notes when a person did something. No call, price, period or seal goes by it."""
+CLOSE = timedelta(seconds=30)
 
 
 @pytest.mark.parametrize("jump", JUMPS)
@@ -72,7 +94,7 @@ def test_I16_nothing_waits_by_the_wall_clock() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_I16_each_day_admits_its_cap_and_no_more_however_the_clock_jumps_between_calls() -> None:
-    """Days begin and end by the clock of who dispatches; a call keeps its day although it is settled in another one."""
+    """Whatever a call says it was dispatched at: it keeps its day although it is settled in another one."""
     budget, dice = gateway_budget(10, Period.DAY), random.Random(16)
     ledger, admitted = Ledger(), Counter[str]()
     ledger.start()
@@ -99,3 +121,49 @@ def test_I16_each_day_admits_its_cap_and_no_more_however_the_clock_jumps_between
     assert dict(admitted) == {row.key: row.posted_nano for row in BudgetPeriod.objects.all()}
     assert max(admitted.values()) == 10
     assert_balanced()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("jump", JUMPS)
+def test_I16_calls_are_dispatched_by_the_databases_clock_whatever_this_machines_says(jump: timedelta, on_postgresql: bool) -> None:
+    if not on_postgresql:
+        pytest.skip("SQLite has no clock of its own")
+    true_day = f"{database_now():%Y-%m-%d}"
+    budget, ledger = gateway_budget(10, Period.DAY), Ledger()
+    with time_machine.travel(datetime.now(UTC) + jump):
+        ledger.read_clock()
+        ledger.start()
+        order = reserve_order(1, [budget], dispatched_at=ledger.now())
+        asyncio.run(ledger.reserve(order))
+        asyncio.run(ledger.settle(settlement(order)))
+        assert ledger.stop(10)
+        assert [abs(at - database_now()) < CLOSE for at in LedgerEntry.objects.values_list("dispatched_at", "posted_at").get()] == [
+            True,
+            True,
+        ]
+        assert states_of([budget], database_now())[0].key == BudgetPeriod.objects.get().key
+    assert BudgetPeriod.objects.get().key in (true_day, f"{database_now():%Y-%m-%d}")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("jump", JUMPS)
+def test_I16_a_sweeper_whose_clock_is_ahead_leaves_living_processes_alone(jump: timedelta, on_postgresql: bool) -> None:
+    if not on_postgresql:
+        pytest.skip("SQLite has no clock of its own")
+    ledger = Ledger()
+    ledger.start()
+    asyncio.run(ledger.reserve(reserve_order(1)))
+    with time_machine.travel(datetime.now(UTC) + jump):
+        sweep_orphans()
+    assert Attempt.objects.get().status == Attempt.Status.DISPATCHED
+    assert ledger.stop(10)
+
+
+def test_I16_nothing_that_counts_money_asks_this_machines_clock() -> None:
+    asked = {
+        source.name(path)
+        for path in source.app_files()
+        for node in ast.walk(source.tree(path))
+        if isinstance(node, ast.Attribute) and node.attr in ("now", "today") and ast.unparse(node.value) in ("timezone", "datetime")
+    }
+    assert {name for name in asked if name.startswith(MONEY)} == STAMPS

@@ -39,6 +39,15 @@ def test_M17_raw_sql_is_refused(line: LedgerEntry) -> None:
         cursor.execute("DELETE FROM usage_ledgerentry")
 
 
+@pytest.mark.parametrize("table", append_only.TABLES)
+def test_M17_no_append_only_table_can_be_emptied_at_once(line: LedgerEntry, on_postgresql: bool, table: str) -> None:
+    if not on_postgresql:
+        pytest.skip("SQLite has no TRUNCATE")
+    with pytest.raises(DatabaseError, match="append-only"), connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {table} CASCADE")
+    assert LedgerEntry.objects.count() == 1
+
+
 def test_the_guard_can_be_taken_away_and_put_back_twice(line: LedgerEntry) -> None:
     for _ in range(2):
         append_only.remove(connection)

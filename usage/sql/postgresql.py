@@ -11,14 +11,14 @@ from uuid import UUID
 import msgspec
 from django.db.backends.utils import CursorWrapper
 
-from usage.sql.rows import AttemptRow, ClosedAttempt, ClosingRow, LockedPeriod, PeriodChange, encode
+from usage.sql.rows import AttemptRow, ClosedAttempt, ClosingRow, LockedPeriod, Opening, PeriodChange, encode
 
 LOCK_TIMEOUT = "500ms"
 STATEMENT_TIMEOUT = "2s"
 
 OPEN = """
 SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true),
-       (SELECT version FROM providers_configversion WHERE id = 1)
+       (SELECT version FROM providers_configversion WHERE id = 1), clock_timestamp()
 """
 
 # Attempts are looked up by id alone and filtered by status afterwards: otherwise the planner may walk the partial index of open
@@ -159,10 +159,10 @@ WHERE p.id = d.id AND b.id = p.budget_id AND (b.enforcement <> 'hard' OR (
 class PostgresStatements:
     """Implements ``usage.sql.rows.Statements``."""
 
-    def open(self, cursor: CursorWrapper) -> int:
+    def open(self, cursor: CursorWrapper) -> Opening:
         cursor.execute(OPEN, [LOCK_TIMEOUT, STATEMENT_TIMEOUT])
-        row = cursor.fetchone()
-        return int(row[2] or 0) if row else 0
+        *_, version, now = cursor.fetchone()
+        return Opening(version or 0, now)
 
     def close_attempts(self, cursor: CursorWrapper, rows: Sequence[ClosingRow], now: datetime) -> list[ClosedAttempt]:
         cursor.execute(CLOSE, [encode(rows), now])

@@ -139,11 +139,18 @@ class LockedPeriod(msgspec.Struct):
         return None
 
 
+class Opening(msgspec.Struct, frozen=True):
+    """The configuration version in force, and the database's time where it has a clock of its own."""
+
+    version: int
+    database_now: datetime | None = None
+
+
 class Statements(Protocol):
     """One posting transaction, statement by statement. Locks are taken attempts first, then periods, each by id."""
 
-    def open(self, cursor: CursorWrapper) -> int:
-        """Bounds the transaction's waits where the database can and returns the configuration version in force."""
+    def open(self, cursor: CursorWrapper) -> Opening:
+        """Bounds the transaction's waits where the database can."""
 
     def close_attempts(self, cursor: CursorWrapper, rows: Sequence[ClosingRow], now: datetime) -> list[ClosedAttempt]:
         """Closes those still dispatched and writes their lines; all others are left alone."""

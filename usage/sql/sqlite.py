@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from django.db.backends.utils import CursorWrapper
 
-from usage.sql.rows import AttemptRow, ClosedAttempt, ClosingRow, LockedPeriod, PeriodChange, encode
+from usage.sql.rows import AttemptRow, ClosedAttempt, ClosingRow, LockedPeriod, Opening, PeriodChange, encode
 
 PostedLines = dict[str, tuple[int, int]]
 """Cost and quota tokens by attempt id."""
@@ -141,10 +141,10 @@ WHERE usage_budgetperiod.id = d.value ->> '$.id' AND b.id = usage_budgetperiod.b
 class SqliteStatements:
     """Implements ``usage.sql.rows.Statements``."""
 
-    def open(self, cursor: CursorWrapper) -> int:
+    def open(self, cursor: CursorWrapper) -> Opening:
         cursor.execute(VERSION)
         row = cursor.fetchone()
-        return int(row[0]) if row else 0
+        return Opening(row[0] if row else 0)
 
     def close_attempts(self, cursor: CursorWrapper, rows: Sequence[ClosingRow], now: datetime) -> list[ClosedAttempt]:
         cursor.execute(CLOSE, [_stamp(now), encode(rows)])

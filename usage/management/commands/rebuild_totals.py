@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.utils import timezone
 
+from providers import clock
 from usage.rollups import roll_up, start_over
 
 
@@ -16,6 +16,6 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **__: Any) -> None:
         start_over()
         added = 0
-        while lines := roll_up(timezone.now()):
+        while lines := roll_up(clock.database_now()):
             added += lines
         self.stdout.write(f"{added} lines summed.")

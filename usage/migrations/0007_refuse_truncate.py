@@ -1,0 +1,18 @@
+"""PostgreSQL's TRUNCATE does not fire row triggers: append-only tables refuse it by a trigger of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import migrations
+
+from usage.append_only import TABLES, install
+
+
+def protect(apps: Any, schema_editor: Any) -> None:
+    install(schema_editor.connection, TABLES)
+
+
+class Migration(migrations.Migration):
+    dependencies = [("usage", "0005_half_hours_and_cards")]
+    operations = [migrations.RunPython(protect, migrations.RunPython.noop)]

@@ -14,6 +14,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from providers.fields import NanoDollarField, SealedField
+from providers.price_rules import PRICE_FIGURES
 from providers.upstream.types import ContextTier, DisconnectPolicy, HealthStatus, Policy, PriceCard, PriceWindow, Rates
 
 
@@ -205,9 +206,7 @@ class Price(models.Model):
     class Meta:
         ordering: ClassVar = ["deployment", "-valid_from", "-id"]
         constraints: ClassVar = [
-            models.CheckConstraint(
-                condition=Q(input_nano_per_mtok__gte=0, output_nano_per_mtok__gte=0, request_nano__gte=0), name="price_not_negative"
-            ),
+            models.CheckConstraint(condition=Q(**{f"{name}__gte": 0 for name in PRICE_FIGURES}), name="price_not_negative"),
         ]
 
     def __str__(self) -> str:

@@ -6,7 +6,14 @@ import ast
 
 from tests.architecture import source
 
-SEAMS_OF_PROVIDERS = ("providers", "providers.models", "providers.fields", "providers.upstream", "providers.upstream.types")
+SEAMS_OF_PROVIDERS = (
+    "providers",
+    "providers.clock",
+    "providers.fields",
+    "providers.models",
+    "providers.upstream",
+    "providers.upstream.types",
+)
 
 
 def _graph() -> dict[str, set[str]]:

@@ -7,10 +7,12 @@ from decimal import Decimal
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError
 
 from providers import actions, price_actions, prices
 from providers.audit import SYSTEM
 from providers.models import Deployment, Price
+from providers.price_rules import PRICE_FIGURES
 from providers.registry import build_snapshot
 from providers.upstream.types import ContextTier, PriceCard, PriceWindow
 from tests.providers.conftest import make_provider
@@ -43,6 +45,12 @@ def test_M13_a_stored_price_is_never_changed(model):
     price.input_nano_per_mtok = 5
     with pytest.raises(ValidationError, match="never changed"):
         price_actions.set_price(price, SYSTEM)
+
+
+@pytest.mark.parametrize("figure", PRICE_FIGURES)
+def test_the_database_refuses_a_negative_figure_whoever_writes_it(model, figure):
+    with pytest.raises(IntegrityError, match="price_not_negative"):
+        price_of(model, **{figure: -1}).save()
 
 
 def test_a_price_may_not_pretend_to_be_imported(model):

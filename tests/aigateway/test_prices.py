@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from aigateway import gateway as pipeline
 from aigateway.gateway import Meter
 from aigateway.rate_limits import Allowance
 from providers import actions, price_actions
@@ -41,16 +40,6 @@ WINDOW = PriceWindow(start="09:00", end="10:00", input_nano_per_mtok=2_000_000_0
 WINDOWED = PriceCard(id=7, input_nano_per_mtok=1_000_000_000, output_nano_per_mtok=2_000_000_000, windows=(WINDOW,))
 
 
-class Clock(datetime):
-    """A wall clock the test sets."""
-
-    instant = NINE
-
-    @classmethod
-    def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
-        return cls.instant
-
-
 @pytest.fixture
 def ledger(transactional_db: None) -> Iterator[Ledger]:
     running = Ledger()
@@ -72,7 +61,8 @@ def ledger(transactional_db: None) -> Iterator[Ledger]:
 def test_M12_a_stream_that_crosses_the_boundary_keeps_the_card_it_was_dispatched_with(
     monkeypatch: pytest.MonkeyPatch, ledger: Ledger, user: User, begins: datetime, ends: datetime, nano: int
 ) -> None:
-    monkeypatch.setattr(pipeline, "datetime", Clock)
+    instants = iter([begins, ends])
+    monkeypatch.setattr(ledger, "now", lambda: next(instants))
     request = ChatRequest(model="m", messages=(Message(Role.USER, (TextPart("Hi"),)),), stream=True, body_bytes=2000)
     call = SimpleNamespace(request=request, context="default", dialect=SimpleNamespace(value="openai_chat"))
     caller = SimpleNamespace(user_id=user.pk, api_key_id="abcdefghijkl", budgets=(), team_id=None)
@@ -81,9 +71,7 @@ def test_M12_a_stream_that_crosses_the_boundary_keeps_the_card_it_was_dispatched
     meter = Meter(plane, call, caller, "req_1", config_version=10**6, allowance=Allowance(unlimited))
 
     async def run() -> None:
-        Clock.instant = begins
         ticket = await meter.open(replace(TARGET, price=WINDOWED), 1)
-        Clock.instant = ends
         usage = TokenUsage(input_tokens=1000, output_tokens=500)
         await meter.close(ticket, AttemptOutcome(Billing.MEASURED, usage))
 

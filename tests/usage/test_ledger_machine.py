@@ -27,7 +27,7 @@ RUN = settings(
     suppress_health_check=[*HealthCheck],
 )
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(max(600, SEEDS * 4))]
 
 
 def seeds_of(group: int, on_postgresql: bool) -> range | list[int]:

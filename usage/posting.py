@@ -127,6 +127,7 @@ def closing_row(closing: Settlement | Void) -> ClosingRow:
         image_input_tokens=usage.image_input_tokens,
         quota_tokens=_quota_tokens(usage),
         reported_cost_nano=usage.reported_cost_nano,
+        provider_tool_calls=usage.provider_tool_calls,
     )
 
 

@@ -215,6 +215,14 @@ def test_a_call_counts_with_its_correction_and_adjustment_and_the_correction_s_t
 
 
 @pytest.mark.usefixtures("sim")
+def test_fees_of_tools_are_part_of_what_a_call_was_booked_at() -> None:
+    post(booked(cost_nano=23_000_000, provider_tool_calls=2, price_card={**CARD, "tool_call_nano": 10_000_000}))
+    text = HEADER + GOOD.replace("0.003", "0.0234").replace(",500", ",600")
+    summary = reconcile_statement(order(text)).summary
+    assert (summary["lines"]["tokens"], summary["split_nano"]["tokens"], summary["split_nano"]["price"]) == (1, 400_000, 0)
+
+
+@pytest.mark.usefixtures("sim")
 def test_M22_the_ledger_total_is_that_of_the_days_and_the_split_adds_up() -> None:
     post(
         booked(), booked("dearer"), booked("unbilled"),

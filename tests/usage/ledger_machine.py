@@ -71,7 +71,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model = Model()
         self.known: PeriodIds = {}
         self.made = 0
-        self.card = PriceCard(id=1, input_nano_per_mtok=1_000_000, output_nano_per_mtok=2_000_000)
+        self.card = PriceCard(id=1, input_nano_per_mtok=1_000_000, output_nano_per_mtok=2_000_000, tool_call_nano=3)
         self.user = User.objects.create(username=uuid.uuid4().hex)
         self.process = GatewayProcess.objects.create(host="machine", pid=1, heartbeat_at=self.now)
         units = (Period.TOTAL, Period.HOUR, Period.DAY, Period.MONTH)
@@ -168,7 +168,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now += jump
         GatewayProcess.objects.filter(pk=self.process.pk).update(heartbeat_at=self.now)
 
-    @rule(inp=st.integers(0, 5_000_000), out=st.integers(0, 5_000_000), fee=st.none() | st.integers(0, 200))
+    @rule(inp=st.integers(0, 5_000_000), out=st.integers(0, 5_000_000), fee=st.none() | st.integers(0, 50))
     def reprice(self, inp: int, out: int, fee: int | None) -> None:
         self.card = replace(self.card, id=self.card.id + 1, input_nano_per_mtok=inp, output_nano_per_mtok=out, tool_call_nano=fee)
 

@@ -69,7 +69,8 @@ def test_R507_amounts_are_numbers_and_the_totals_are_exact(tmp_path: Path) -> No
     assert large["reported_cost_usd"] == ("n", "7E-09")
     assert large["team_id"] == ("n", "4")
     assert (large["provider_tool_calls"], "provider_tool_calls" in small) == (("n", "3"), False)
-    assert [text for _, text in first[0].values()][-3:] == ["cost_usd_exact", "reported_cost_usd_exact", "provider_tool_calls"]
+    header = [text for _, text in first[0].values()]
+    assert header[-4:] == ["late", "cost_usd_exact", "reported_cost_usd_exact", "provider_tool_calls"]
     totals = {row["A"][1]: row["B"][1] for row in control}
     assert totals == {"lines": "2", "late_lines": "0", "total_usd": "1234.567890124", "sheets": "1"}
 

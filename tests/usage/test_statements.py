@@ -215,11 +215,12 @@ def test_a_call_counts_with_its_correction_and_adjustment_and_the_correction_s_t
 
 
 @pytest.mark.usefixtures("sim")
-def test_fees_of_tools_are_part_of_what_a_call_was_booked_at() -> None:
-    post(booked(cost_nano=23_000_000, provider_tool_calls=2, price_card={**CARD, "tool_call_nano": 10_000_000}))
-    text = HEADER + GOOD.replace("0.003", "0.0234").replace(",500", ",600")
-    summary = reconcile_statement(order(text)).summary
-    assert (summary["lines"]["tokens"], summary["split_nano"]["tokens"], summary["split_nano"]["price"]) == (1, 400_000, 0)
+def test_what_other_tokens_cost_is_rounded_together_with_the_fees_of_tools() -> None:
+    """A nano-dollar a token and a call, half off: 750.5 and 751, where tokens alone would be 750 and 750.5."""
+    card = {"id": 1, "input_nano_per_mtok": 10**6, "output_nano_per_mtok": 10**6, "tool_call_nano": 1, "discount_ppm": 500_000}
+    post(booked(cost_nano=750, provider_tool_calls=1, price_card=card))
+    summary = reconcile_statement(order(HEADER + GOOD.replace("0.003", "0.000000751").replace(",500", ",501"))).summary
+    assert (summary["lines"]["tokens"], summary["split_nano"]["tokens"], summary["split_nano"]["price"]) == (1, 1, 0)
 
 
 @pytest.mark.usefixtures("sim")

@@ -85,6 +85,11 @@ def response(*items: dict[str, Any]) -> dict[str, Any]:
     return {"id": "r", "object": "response", "status": "completed", "model": "m", "output": [*items, message], "usage": USED}
 
 
+def message(**usage: Any) -> dict[str, Any]:
+    said = {"content": [{"type": "text", "text": "Hello"}], "usage": {"input_tokens": 100, "output_tokens": 5, **usage}}
+    return {"id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn", **said}
+
+
 USED = {"input_tokens": 100, "output_tokens": 5, "total_tokens": 105}
 SEARCHED = {"type": "web_search_call", "id": "w", "status": "completed", "action": {"type": "search", "query": "x"}}
 OPENED = {"type": "web_search_call", "id": "o", "status": "completed", "action": {"type": "open_page", "url": "https://example.org"}}
@@ -189,19 +194,27 @@ def test_anthropics_searches_are_bounded_and_counted_and_unsaid_ones_count_as_al
     start: Callable[..., LiveGateway], upstream: FakeProvider, said: dict[str, Any], calls: int, basis: str
 ) -> None:
     gateway = start("anthropic", FEE)
-    usage = {"input_tokens": 100, "output_tokens": 5, **said}
-    says(
-        upstream,
-        {
-            **{"id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn"},
-            **{"content": [{"type": "text", "text": "Hello"}], "usage": usage},
-        },
-    )
+    says(upstream, message(**said))
     _, path, body, _ = MESSAGES
     assert ask(gateway, path, body).status_code == 200
     assert json.loads(upstream.bodies[-1])["tools"] == [{**SEARCH, "max_uses": 5}]
     line = LedgerEntry.objects.get()
     assert (line.cost_nano, line.basis, line.provider_tool_calls) == (TOKENS_NANO + calls * FEE, basis, calls)
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [({"server_tool_use": {"web_search_requests": 10**30}}, (100, None)), ({"input_tokens": 10**30}, (None, None))]
+)
+def test_B06_counts_no_provider_can_mean_are_unknown_and_the_whole_hold_is_booked(
+    start: Callable[..., LiveGateway], upstream: FakeProvider, said: dict[str, Any], kept: tuple[int | None, int | None]
+) -> None:
+    gateway = start("anthropic", FEE)
+    says(upstream, message(**said))
+    _, path, body, _ = MESSAGES
+    assert ask(gateway, path, body).status_code == 200
+    line, attempt = LedgerEntry.objects.get(), Attempt.objects.get()
+    assert (line.cost_nano, line.basis, attempt.status) == (attempt.hold_nano, "estimated", "estimated")
+    assert (line.input_tokens, line.provider_tool_calls, line.output_tokens) == (*kept, 5)
 
 
 def test_a_stream_counts_calls_even_where_its_last_event_lists_none(start: Callable[..., LiveGateway], upstream: FakeProvider) -> None:

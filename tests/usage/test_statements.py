@@ -24,7 +24,8 @@ from providers.models import Deployment, Provider
 from tests.usage.lines import line, post
 from usage import statements
 from usage.models import LedgerEntry, Statement, StatementLine
-from usage.statement_actions import ModelNames, StatementOrder, reconcile_statement
+from usage.reconcile import scope_of
+from usage.statement_actions import ModelNames, StatementOrder, ledger_calls, reconcile_statement
 from usage.statements import StatementInvalid, parse_statement
 
 URL = "/api/v1/ai/admin/statements"
@@ -206,21 +207,14 @@ def test_a_statement_that_agrees_is_stored_with_its_totals() -> None:
 
 
 @pytest.mark.usefixtures("sim")
-def test_a_call_counts_with_its_correction_and_adjustment_and_the_correction_s_tokens() -> None:
+def test_a_call_counts_with_its_correction_and_adjustment_and_the_correction_s_counts() -> None:
     first = booked(cost_nano=9_000_000, input_tokens=7, output_tokens=7, basis="estimated")
-    fixed = booked(attempt_id=first.attempt_id, kind="correction", cost_nano=-7_000_000)
+    fixed = booked(attempt_id=first.attempt_id, kind="correction", cost_nano=-7_000_000, provider_tool_calls=2)
     charge = booked(attempt_id=first.attempt_id, kind="adjustment", cost_nano=1_000_000, input_tokens=None, output_tokens=None)
     post(first, fixed, charge)
     assert reconcile_statement(order()).summary["lines"]["matched"] == 1
-
-
-@pytest.mark.usefixtures("sim")
-def test_what_other_tokens_cost_is_rounded_together_with_the_fees_of_tools() -> None:
-    """A nano-dollar a token and a call, half off: 750.5 and 751, where tokens alone would be 750 and 750.5."""
-    card = {"id": 1, "input_nano_per_mtok": 10**6, "output_nano_per_mtok": 10**6, "tool_call_nano": 1, "discount_ppm": 500_000}
-    post(booked(cost_nano=750, provider_tool_calls=1, price_card=card))
-    summary = reconcile_statement(order(HEADER + GOOD.replace("0.003", "0.000000751").replace(",500", ",501"))).summary
-    assert (summary["lines"]["tokens"], summary["split_nano"]["tokens"], summary["split_nano"]["price"]) == (1, 1, 0)
+    [call] = ledger_calls("sim", scope_of(parsed(HEADER + GOOD)), UTC_ZONE, ModelNames((), {}))
+    assert (call.nano, call.usage.input_tokens, call.usage.provider_tool_calls) == (3_000_000, 1000, 2)
 
 
 @pytest.mark.usefixtures("sim")

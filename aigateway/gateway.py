@@ -223,10 +223,11 @@ def _priced(ticket: Ticket, outcome: AttemptOutcome, request: InferenceRequest) 
         return outcome.usage, ticket.hold_nano, UNPRICED
     has_tool_fees = bool(ticket.price.tool_call_nano) and _tool_calls_max(request) > 0
     if outcome.billing is Billing.MEASURED:
-        usage = _with_tool_calls(outcome.usage, request) if has_tool_fees else outcome.usage
+        # Where the provider does not say how often it used its tools, as often as it was allowed to: no measurement.
+        is_bound = has_tool_fees and outcome.usage.provider_tool_calls is None
+        usage = replace(outcome.usage, provider_tool_calls=_tool_calls_max(request)) if is_bound else outcome.usage
         try:
-            # A ledger line has no column for calls of tools, so nobody could recompute a cost that holds some: no measurement.
-            return usage, money.cost_of(usage, ticket.price), ESTIMATED if has_tool_fees and usage.provider_tool_calls else MEASURED
+            return usage, money.cost_of(usage, ticket.price), ESTIMATED if is_bound else MEASURED
         except money.UsageUnknown as reason:
             _log.warning("usage_estimated", target=ticket.target.address, reason=str(reason))
     if not request.stream or has_tool_fees or Capability.REASONING in ticket.target.capabilities:
@@ -235,11 +236,6 @@ def _priced(ticket: Ticket, outcome: AttemptOutcome, request: InferenceRequest) 
     input_bytes = _input_bytes(request, ticket.target)
     usage, cost_nano = money.estimate(input_bytes, outcome.delivered_output_bytes, outcome.events, ticket.price, ticket.hold_nano)
     return usage, cost_nano, ESTIMATED
-
-
-def _with_tool_calls(usage: TokenUsage, request: InferenceRequest) -> TokenUsage:
-    """Where the provider does not say how often it used its tools, as often as it was allowed to."""
-    return usage if usage.provider_tool_calls is not None else replace(usage, provider_tool_calls=_tool_calls_max(request))
 
 
 def _headers(request_id: str) -> dict[str, str]:

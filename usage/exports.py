@@ -64,6 +64,7 @@ COLUMNS = (
     "actor_id",
     "period",
     "late",
+    "provider_tool_calls",
 )
 
 Cell = str | int | None
@@ -142,6 +143,7 @@ def record(line: LedgerEntry, names: Names, period: MonthSpan) -> list[Cell]:
         line.actor_id,
         period.month,
         "yes" if line.dispatched_at < period.starts_at else "no",
+        line.provider_tool_calls,
     ]
 
 

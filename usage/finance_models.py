@@ -144,6 +144,7 @@ class UsageByCard(models.Model):
     audio_input_tokens = models.BigIntegerField()
     audio_output_tokens = models.BigIntegerField()
     image_input_tokens = models.BigIntegerField()
+    provider_tool_calls = models.BigIntegerField(db_default=0)
 
     class Meta:
         ordering: ClassVar = ["-slot"]

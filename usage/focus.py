@@ -1,9 +1,9 @@
 """The ledger as FOCUS "Cost and Usage" (FinOps Open Cost and Usage Specification 1.2 and 1.4, focus.finops.org), as CSV.
 
-One row per token bucket of a ledger line, one for a price per request, and one for what is left: rounding to whole
-nano-dollars, an estimate that was capped, a call whose tokens nobody counted. So ``ListCost`` is ``ListUnitPrice`` times
-``PricingQuantity`` and ``ContractedCost`` is ``ContractedUnitPrice`` times ``PricingQuantity``, to the last digit, and the
-``BilledCost`` of all rows is the cost of the lines. Amounts are integers of 1e-21 dollars until they are written.
+One row per token bucket of a ledger line, one for a price per request, one for calls of the provider's own tools, and one for
+what is left: rounding to whole nano-dollars, an estimate that was capped, a call whose tokens nobody counted. So ``ListCost`` is
+``ListUnitPrice`` times ``PricingQuantity`` and ``ContractedCost`` is ``ContractedUnitPrice`` times ``PricingQuantity``, to the
+last digit, and the ``BilledCost`` of all rows is the cost of the lines. Amounts are integers of 1e-21 dollars until they are written.
 
 No row names a person: users, keys and teams are ids, in ``Tags``. Texts that a spreadsheet would run begin with an apostrophe.
 """
@@ -33,7 +33,8 @@ SERVICE_CATEGORY: Final = "AI and Machine Learning"
 SERVICE_SUBCATEGORY: Final = "Generative AI"
 BILLING_ACCOUNT_ID, BILLING_ACCOUNT_NAME = "ai-gateway", "AI gateway"
 TAG_PREFIX: Final = "gateway/"
-MILLION_TOKENS, REQUESTS, TOKENS = "1000000 Tokens", "Requests", "Tokens"
+MILLION_TOKENS, REQUESTS, TOKENS, CALLS = "1000000 Tokens", "Requests", "Tokens", "Calls"
+TOOL_CALLS: Final = "Provider Tool Calls"
 CORRECTION: Final = "Correction"
 
 COMMON_COLUMNS: Final = (
@@ -128,10 +129,16 @@ def _priced(line: LedgerEntry, card: PriceCard) -> list[Charge]:
             metered = Metered(tokens, MILLION_TOKENS, rate * PER_NANO, rate * kept * PPM, tokens, TOKENS)
             charges.append(Charge("tokens", "Usage", _METERS[bucket], tokens * rate * kept, tokens * rate * PPM, metered))
     if card.request_nano:
-        listed, billed = card.request_nano * PER_NANO, card.request_nano * kept * PPM
-        metered = Metered(PPM, REQUESTS, listed, billed, 1, REQUESTS)
-        charges.append(Charge("request", "Usage", REQUESTS, billed, listed, metered))
+        metered = _by_piece(1, REQUESTS, card.request_nano, kept)
+        charges.append(Charge("request", "Usage", REQUESTS, metered.contracted_price, metered.list_price, metered))
+    if (calls := line.provider_tool_calls) and card.tool_call_nano:
+        metered = _by_piece(calls, CALLS, card.tool_call_nano, kept)
+        charges.append(Charge("tool_calls", "Usage", TOOL_CALLS, calls * metered.contracted_price, calls * metered.list_price, metered))
     return charges
+
+
+def _by_piece(count: int, unit: str, nano: int, kept: int) -> Metered:
+    return Metered(count * PPM, unit, nano * PER_NANO, nano * kept * PPM, count, unit)
 
 
 def _rest(amount: int) -> Charge:

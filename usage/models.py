@@ -28,7 +28,7 @@ from usage.finance_models import (
     UsageTotal,
 )
 from usage.limit_models import IdempotencyRecord, RateLimit
-from usage.money import BUCKETS
+from usage.money import COUNTS
 
 FINANCE_GROUP = "finance"
 """Members see everybody's costs. It is a role and no team."""
@@ -404,6 +404,9 @@ class LedgerEntry(models.Model):
     audio_input_tokens = models.BigIntegerField(null=True)
     audio_output_tokens = models.BigIntegerField(null=True)
     image_input_tokens = models.BigIntegerField(null=True)
+    provider_tool_calls = models.BigIntegerField(
+        null=True, help_text="Calls of tools the provider ran itself, which it bills by the call; empty: it told none."
+    )
     quota_tokens = models.BigIntegerField(
         default=0, help_text="What quotas count: the sum of the buckets, or the hold where they are unknown."
     )
@@ -435,7 +438,7 @@ class LedgerEntry(models.Model):
 
     @property
     def usage(self) -> TokenUsage:
-        return TokenUsage(**{name: getattr(self, name) for name in (*BUCKETS, "reported_cost_nano")})
+        return TokenUsage(**{name: getattr(self, name) for name in (*COUNTS, "reported_cost_nano")})
 
 
 __all__ = [

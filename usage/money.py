@@ -25,6 +25,8 @@ INPUT_BUCKETS: Final = (
 )
 OUTPUT_BUCKETS: Final = ("output_tokens", "reasoning_tokens", "audio_output_tokens")
 BUCKETS: Final = INPUT_BUCKETS + OUTPUT_BUCKETS
+COUNTS: Final = (*BUCKETS, "provider_tool_calls")
+"""All that a card prices of a line beside the request itself."""
 RATE_OF_BUCKET: Final = {bucket: f"{bucket.removesuffix('_tokens')}_nano_per_mtok" for bucket in BUCKETS}
 _RATE_NAMES: Final = tuple(rate.name for rate in fields(Rates))
 MAX_TOKENS: Final = 10_000_000_000
@@ -84,6 +86,11 @@ def cost_of(usage: TokenUsage, card: PriceCard) -> int:
     if cost > MAX_NANO:
         raise UsageUnknown("the cost exceeds what a ledger line holds")
     return cost
+
+
+def knows_fee(card: PriceCard, tool_calls: int | None) -> bool:
+    """Whether the card can price so many calls of the provider's own tools: a fee it does not name is unknown, not zero."""
+    return not tool_calls or card.tool_call_nano is not None
 
 
 def rates_for(card: PriceCard, input_tokens: int) -> Rates:

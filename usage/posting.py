@@ -7,7 +7,7 @@ a batch whose commit is uncertain may be applied again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
@@ -30,7 +30,7 @@ from usage.ledger_types import (
     UnpricedTarget,
     Void,
 )
-from usage.money import card_json
+from usage.money import COUNTS, MAX_NANO, card_json
 from usage.periods import period_key
 from usage.sql.postgresql import PostgresStatements
 from usage.sql.rows import ORPHANED, AttemptRow, ClosedAttempt, ClosingRow, LockedPeriod, PeriodChange, Statements
@@ -112,7 +112,7 @@ def closing_row(closing: Settlement | Void) -> ClosingRow:
             error_code=stored_text(closing.error_code, 60),
             latency_ms=closing.latency_ms,
         )
-    usage = closing.usage
+    usage = closing.usage if closing.basis == MEASURED else stored_usage(closing.usage)
     return ClosingRow(
         attempt_id=closing.attempt_id.hex,
         status="settled" if closing.basis == MEASURED else "estimated",
@@ -133,6 +133,7 @@ def closing_row(closing: Settlement | Void) -> ClosingRow:
         image_input_tokens=usage.image_input_tokens,
         quota_tokens=_quota_tokens(usage),
         reported_cost_nano=usage.reported_cost_nano,
+        provider_tool_calls=usage.provider_tool_calls,
     )
 
 
@@ -141,6 +142,12 @@ def _quota_tokens(usage: TokenUsage) -> int | None:
     counted = [usage.total_input_tokens, usage.total_output_tokens]
     known = [count for count in counted if count is not None and 0 <= count <= MAX_QUOTA_TOKENS]
     return sum(known) if len(known) == len(counted) else None
+
+
+def stored_usage(usage: TokenUsage) -> TokenUsage:
+    """What the database can keep of foreign counts: one that no column holds is unknown. A measured cost has none of these."""
+    lost = {name: None for name in COUNTS if not 0 <= (getattr(usage, name) or 0) <= MAX_NANO}
+    return replace(usage, **lost) if lost else usage
 
 
 def stored_text(text: str, limit: int) -> str:

@@ -254,7 +254,7 @@ def _cost_of_more(call: LedgerCall, more: Mapping[str, int], otherwise: int) -> 
             counts[name] = (counts[name] or 0) + count
     try:
         card = card_from_json(call.price_card)
-        return cost_of(TokenUsage(**counts), card) - cost_of(call.usage, card)
+        return cost_of(replace(call.usage, **counts), card) - cost_of(call.usage, card)
     except (UsageUnknown, msgspec.ValidationError):
         return otherwise
 

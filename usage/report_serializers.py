@@ -96,6 +96,9 @@ class LineSerializer(TokensSerializer):
     context = serializers.CharField()  # type: ignore[assignment]
     cost_usd = serializers.CharField()
     reported_cost_usd = serializers.CharField(allow_null=True, help_text="What the provider said it costs.")
+    provider_tool_calls = serializers.IntegerField(
+        allow_null=True, help_text="Calls of tools the provider ran itself and bills by the call; null: it told none."
+    )
     error_code = serializers.CharField()
     note = serializers.CharField()
 

@@ -19,7 +19,7 @@ from rest_framework.utils.urls import replace_query_param
 
 from providers.fields import dollars
 from usage.models import LedgerEntry
-from usage.money import BUCKETS
+from usage.money import COUNTS
 from usage.permissions import IsFinance
 from usage.report_serializers import LinePageSerializer, LinesQuerySerializer, SavingsQuerySerializer, SavingsSerializer
 from usage.report_sums import Asked, snapshot
@@ -29,9 +29,10 @@ from usage.views import PRIVATE, checked_query, opening
 
 HOW: Final = {
     "cache": "Cached tokens at the input rate of the card on each line, less what was paid for them; writing them is set against it.",
-    "discounts": "The tokens of each line at the list price of its card, less what was billed.",
-    "routing": "What the model asked for would have cost at its price of that time and today's discount, for the same tokens, less what"
-    " was billed; negative: failover was dearer. A route is taken at its first model. Not counted where no such price is known.",
+    "discounts": "Tokens, requests and calls of tools of each line at the list price of its card, less what was billed.",
+    "routing": "What the model asked for would have cost at its price of that time and today's discount, for the same tokens and"
+    " calls of tools, less what was billed; negative: failover was dearer. A route is taken at its first model. Not counted where no"
+    " such price is known.",
     "zero_cost": "Tokens of lines whose card has no price above zero. What they would have cost elsewhere nobody knows.",
 }
 
@@ -129,7 +130,7 @@ def _shown_line(line: LedgerEntry) -> dict[str, Any]:
         "context": line.context,
         "cost_usd": dollars(line.cost_nano),
         "reported_cost_usd": dollars(line.reported_cost_nano),
-        **{bucket: getattr(line, bucket) for bucket in BUCKETS},
+        **{name: getattr(line, name) for name in COUNTS},
         "error_code": line.error_code,
         "note": line.note,
     }

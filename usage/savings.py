@@ -23,7 +23,19 @@ from django.db import connection
 from providers.models import Deployment, Price, Route
 from providers.upstream.types import PriceCard, Rates
 from usage.models import LedgerEntry, RollUp
-from usage.money import BUCKETS, INPUT_BUCKETS, PPM, TOKENS_PER_PRICE, UsageUnknown, card_at, card_from_json, cost_of, rate_of, rates_for
+from usage.money import (
+    BUCKETS,
+    INPUT_BUCKETS,
+    PPM,
+    TOKENS_PER_PRICE,
+    UsageUnknown,
+    card_at,
+    card_from_json,
+    cost_of,
+    knows_fee,
+    rate_of,
+    rates_for,
+)
 from usage.report_sums import Asked, sums
 from usage.sql import cards
 from usage.sql.totals import Params
@@ -97,6 +109,7 @@ class _Lines:
     count: int
     billed_nano: int
     tokens: Mapping[str, int]
+    tool_calls: int
 
     @property
     def share_paid(self) -> Fraction:
@@ -105,7 +118,7 @@ class _Lines:
     @property
     def listed(self) -> Fraction:
         scaled = sum(self.tokens[bucket] * rate_of(self.rates, bucket) for bucket in BUCKETS)
-        return Fraction(scaled, TOKENS_PER_PRICE) + self.count * self.card.request_nano
+        return Fraction(scaled, TOKENS_PER_PRICE) + self.count * self.card.request_nano + self.tool_calls * (self.card.tool_call_nano or 0)
 
     def above_input(self, *buckets: str) -> Fraction:
         """What the tokens of ``buckets`` cost above (negative: below) the input rate, as paid."""
@@ -115,7 +128,7 @@ class _Lines:
 
     @property
     def is_free(self) -> bool:
-        return not self.card.request_nano and not any(rate_of(self.rates, bucket) for bucket in BUCKETS)
+        return not (self.card.request_nano or self.card.tool_call_nano) and not any(rate_of(self.rates, bucket) for bucket in BUCKETS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +230,9 @@ def _readable(stored: str) -> PriceCard | None:
 _SUMS: Final = ", ".join(f"coalesce(sum({column}), 0)" for column in cards.SUMS)
 
 
-def _line_sums(row: Sequence[int]) -> tuple[int, int, dict[str, int]]:
-    count, billed_nano, *tokens = (int(value) for value in row)
-    return count, billed_nano, dict(zip(BUCKETS, tokens, strict=True))
+def _line_sums(row: Sequence[int]) -> tuple[int, int, dict[str, int], int]:
+    count, billed_nano, *tokens, tool_calls = (int(value) for value in row)
+    return count, billed_nano, dict(zip(BUCKETS, tokens, strict=True)), tool_calls
 
 
 def _read(statement: str, params: Params) -> list[tuple[Any, ...]]:
@@ -256,10 +269,10 @@ def _routing(asked: Asked, groups: list[_Group]) -> RoutingSavings:
             card = choice.card_at(start) if choice is not None else None
             if card is None:
                 continue
-            if card.windows or card.context_tiers:
+            lines = _Lines("", "", card, card, *_line_sums(row))
+            if card.windows or card.context_tiers or not knows_fee(card, lines.tool_calls):
                 compared.append(_compared_line_by_line(asked, {"model_asked": name, "deployment_id": served_id}, card, start, end))
             else:
-                lines = _Lines("", "", card, card, *_line_sums(row))
                 compared.append(_Compared(lines.count, lines.billed_nano, lines.listed * lines.share_paid))
     counted = sum(part.count for part in compared)
     return RoutingSavings(
@@ -319,7 +332,7 @@ class _Compared:
 
 
 def _compared_line_by_line(asked: Asked, pair: Mapping[str, str | int], card: PriceCard, start: datetime, end: datetime) -> _Compared:
-    """Where the time of day or the size of the input chooses the price."""
+    """Where the time of day or the size of the input chooses the price, or calls of tools have none."""
     where, params = cards.of_lines(start, end, {**asked.only.conditions, **pair})
     ids = [row[0] for row in _read(f"SELECT e.id FROM {where}", params)]
     lines = [line for first in range(0, len(ids), 1000) for line in LedgerEntry.objects.filter(pk__in=ids[first : first + 1000])]
@@ -328,6 +341,8 @@ def _compared_line_by_line(asked: Asked, pair: Mapping[str, str | int], card: Pr
 
 
 def _cost_at(card: PriceCard, line: LedgerEntry) -> int | None:
+    if not knows_fee(card, line.provider_tool_calls):
+        return None
     try:
         return cost_of(line.usage, card_at(card, line.dispatched_at))
     except UsageUnknown:

@@ -25,7 +25,10 @@ SEALED_COLUMNS: Final = (
     "audio_input_tokens", "audio_output_tokens", "image_input_tokens", "quota_tokens", "price_id", "price_card", "error_code", "note",
     "actor_id",
 )  # fmt: skip
-"""In this order for ever; a column added later is not covered by seals of earlier days."""
+"""In this order for ever."""
+LATER_COLUMNS: Final = ("provider_tool_calls",)
+"""Added after days had been sealed. Their values follow those above up to the last that is not NULL: lines from before a column
+keep their bytes, and so their seal, and a value put into one of them afterwards is found out. New ones at the end only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ def _seal(day: date, now: datetime) -> LedgerDay:
 def _lines_of(day: date) -> Iterator[tuple[Any, ...]]:
     start = datetime.combine(day, time(), UTC)
     lines = LedgerEntry.objects.filter(posted_at__gte=start, posted_at__lt=_ends_at(day)).order_by("pk")
-    return lines.values_list(*SEALED_COLUMNS).iterator(chunk_size=CHUNK)
+    return lines.values_list(*SEALED_COLUMNS, *LATER_COLUMNS).iterator(chunk_size=CHUNK)
 
 
 def _ends_at(day: date) -> datetime:
@@ -94,6 +97,8 @@ def _ends_at(day: date) -> datetime:
 
 
 def _encoded(values: tuple[Any, ...]) -> bytes:
+    while len(values) > len(SEALED_COLUMNS) and values[-1] is None:
+        values = values[:-1]
     return json.dumps(values, default=_text, sort_keys=True, separators=(",", ":")).encode()
 
 

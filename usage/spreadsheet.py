@@ -25,7 +25,14 @@ EXACT_NANO_MAX: Final = 10**15
 SHEET_LINES_MAX: Final = 1_000_000
 """Excel has 1,048,576 rows."""
 _CONTROL: Final = ("control_lines", "control_total_usd")
-SHEET_COLUMNS: Final = (*(column for column in COLUMNS if column not in _CONTROL), "cost_usd_exact", "reported_cost_usd_exact")
+_LATER: Final = ("provider_tool_calls",)
+"""Of the CSV's columns those that came after the sheet had its own, so that they stand at its end, too."""
+SHEET_COLUMNS: Final = (
+    *(column for column in COLUMNS if column not in (*_CONTROL, *_LATER)),
+    "cost_usd_exact",
+    "reported_cost_usd_exact",
+    *_LATER,
+)
 _AMOUNTS: Final = ("cost_usd", "reported_cost_usd")
 AMOUNT_FORMAT: Final = "0.000000000"
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 from providers.models import Deployment, Provider
 from providers.upstream.types import JsonObject, TokenUsage
 from usage.models import LedgerEntry, Statement, StatementLine
-from usage.money import BUCKETS
+from usage.money import COUNTS
 from usage.reconcile import ONE_DAY, Comparison, Finding, LedgerCall, Scope, compare, scope_of, summed
 from usage.statements import ParsedStatement, StatementInvalid, parse_statement
 
@@ -35,7 +35,7 @@ _COLUMNS: Final = (
     "cost_nano",
     "price_id",
     "price_card",
-    *BUCKETS,
+    *COUNTS,
 )
 
 
@@ -159,7 +159,7 @@ def _instant(day: date, zone: tzinfo) -> datetime:
 
 
 def _call(entries: list[dict[str, Any]], zone: tzinfo, names: ModelNames, cards: dict[int, JsonObject]) -> LedgerCall:
-    """Costs add up; a correction's tokens replace those of the estimate."""
+    """Costs add up; a correction's counts replace those of the estimate."""
     first = entries[0]
     measured = next((entry for entry in entries if entry["kind"] == LedgerEntry.Kind.CORRECTION), first)
     card = cards.setdefault(first["price_id"], first["price_card"])
@@ -169,7 +169,7 @@ def _call(entries: list[dict[str, Any]], zone: tzinfo, names: ModelNames, cards:
         key=first["api_key_id"],
         upstream_id=next((entry["upstream_id"] for entry in entries if entry["upstream_id"]), ""),
         nano=sum(entry["cost_nano"] for entry in entries),
-        usage=TokenUsage(**{bucket: measured[bucket] for bucket in BUCKETS}),
+        usage=TokenUsage(**{name: measured[name] for name in COUNTS}),
         price_card=card if card == first["price_card"] else first["price_card"],
     )
 

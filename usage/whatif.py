@@ -22,7 +22,7 @@ from providers.fields import divide_half_even
 from providers.models import Deployment, Price, Route
 from providers.upstream.types import PriceCard, TokenUsage
 from usage.models import Attempt, LedgerEntry
-from usage.money import BUCKETS, PPM, UsageUnknown, card_at, card_from_json, cost_of
+from usage.money import COUNTS, PPM, UsageUnknown, card_at, card_from_json, cost_of, knows_fee
 from usage.reports import DateRange, LineFilter, lines_in
 
 CALLS_MAX: Final = 100_000
@@ -201,7 +201,7 @@ def _attempts(question: Question) -> Iterator[list[dict[str, Any]]]:
     rows = (
         lines_in(question.period, question.only)
         .order_by("dispatched_at", "attempt_id", "id")
-        .values("attempt_id", "kind", "provider_slug", "model_name", "cost_nano", "dispatched_at", "price_card", *BUCKETS)
+        .values("attempt_id", "kind", "provider_slug", "model_name", "cost_nano", "dispatched_at", "price_card", *COUNTS)
         .iterator(chunk_size=2 * _CHUNK)
     )
     attempts = ([*entries] for _, entries in groupby(rows, key=lambda row: row["attempt_id"]))
@@ -243,9 +243,9 @@ def _replay_one(
 
 
 def _call(entries: list[dict[str, Any]], address: str, booked: int) -> _Call | Reason:
-    """The call as it was booked, or why it cannot be replayed. A correction's tokens replace those of the estimate."""
+    """The call as it was booked, or why it cannot be replayed. A correction's counts replace those of the estimate."""
     first, last = entries[0], entries[-1]
-    usage = TokenUsage(**{bucket: last[bucket] for bucket in BUCKETS})
+    usage = TokenUsage(**{name: last[name] for name in COUNTS})
     try:
         card = card_from_json(first["price_card"])
         own = cost_of(usage, card)
@@ -291,7 +291,7 @@ def _cost_at(call: _Call, target: str, question: Question, options: Mapping[str,
         card = call.card
     if card is None and target in options:
         card = options[target].card
-    if card is None:
+    if card is None or (card is not call.card and not knows_fee(card, call.usage.provider_tool_calls)):
         return None
     try:
         return cost_of(call.usage, card_at(card, call.at))

@@ -21,12 +21,16 @@ CARDS_MAX = 200
 PRICE_MAX = Decimal(1_000_000)
 _SUFFIX = "_nano_per_mtok"
 RATES = {rate.name.removesuffix(_SUFFIX): rate.name for rate in fields(Rates)}
+AMOUNTS = {**RATES, "request": "request_nano", "tool_call": "tool_call_nano"}
 SIDES_HELP = f"Median of the model's own settled calls in the period; null: fewer than {LATENCY_CALLS_MIN}."
 
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "object", "additionalProperties": {"type": "string"}}})
 class CardsField(serializers.Field):  # type: ignore[type-arg]
-    """``{"provider/model": {"input": "1.25", "output": "10", "request": "0"}}``; in a query its JSON. Buckets left out fall back."""
+    """``{"provider/model": {"input": "1.25", "output": "10", "request": "0", "tool_call": "0.01"}}``; in a query its JSON.
+
+    Buckets left out fall back; without ``tool_call`` calls of the provider's own tools have no price.
+    """
 
     def to_internal_value(self, data: Any) -> dict[str, PriceCard]:
         if isinstance(data, str):
@@ -39,12 +43,10 @@ class CardsField(serializers.Field):  # type: ignore[type-arg]
         return {address: self._card(address, figures) for address, figures in data.items()}
 
     def _card(self, address: str, figures: Any) -> PriceCard:
-        if not isinstance(figures, dict) or not {"input", "output"} <= figures.keys() <= {*RATES, "request"}:
-            raise serializers.ValidationError(f"{address}: name input and output, and of the rest only {', '.join([*RATES, 'request'])}.")
+        if not isinstance(figures, dict) or not {"input", "output"} <= figures.keys() <= set(AMOUNTS):
+            raise serializers.ValidationError(f"{address}: name input and output, and of the rest only {', '.join(AMOUNTS)}.")
         nano = {name: self._nano(address, name, amount) for name, amount in figures.items()}
-        request_nano = nano.pop("request", 0)
-        rates = {RATES[name]: amount for name, amount in nano.items()}
-        return msgspec.convert({"id": 0, "request_nano": request_nano, **rates}, PriceCard)
+        return msgspec.convert({"id": 0, **{AMOUNTS[name]: amount for name, amount in nano.items()}}, PriceCard)
 
     def _nano(self, address: str, name: str, amount: Any) -> int:
         figure = serializers.DecimalField(max_digits=16, decimal_places=9, min_value=Decimal(0), max_value=PRICE_MAX)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import httpx2 as httpx
@@ -17,8 +21,13 @@ from providers.upstream.types import Secret
 from tests.aigateway.conftest import LiveGateway
 from tests.providers.fake_provider import FakeProvider, fake_provider
 from usage import actions as usage_actions
+from usage import exports, focus
+from usage.export_lines import fixed
+from usage.export_months import BillingMonths
 from usage.models import Attempt, Budget, LedgerEntry, Period
+from usage.reports import DateRange
 from usage.verification import verify_ledger
+from usage.whatif import Question, replay
 
 FEE = 10_000_000
 """A cent for each call."""
@@ -76,6 +85,11 @@ def response(*items: dict[str, Any]) -> dict[str, Any]:
     return {"id": "r", "object": "response", "status": "completed", "model": "m", "output": [*items, message], "usage": USED}
 
 
+def message(**usage: Any) -> dict[str, Any]:
+    said = {"content": [{"type": "text", "text": "Hello"}], "usage": {"input_tokens": 100, "output_tokens": 5, **usage}}
+    return {"id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn", **said}
+
+
 USED = {"input_tokens": 100, "output_tokens": 5, "total_tokens": 105}
 SEARCHED = {"type": "web_search_call", "id": "w", "status": "completed", "action": {"type": "search", "query": "x"}}
 OPENED = {"type": "web_search_call", "id": "o", "status": "completed", "action": {"type": "open_page", "url": "https://example.org"}}
@@ -123,7 +137,8 @@ def test_what_nothing_bounds_is_refused_unless_it_is_free(start: Callable[..., L
         {"candidates": [{"content": {"role": "model", "parts": [{"text": "Hello"}]}, "finishReason": "STOP"}], "usageMetadata": used},
     )
     assert ask(gateway, path, body).status_code == 200
-    assert (LedgerEntry.objects.get().basis, LedgerEntry.objects.get().cost_nano) == ("measured", 0)
+    line = LedgerEntry.objects.get()
+    assert (line.basis, line.cost_nano, line.provider_tool_calls) == ("measured", 0, None)
 
 
 @pytest.mark.parametrize(
@@ -139,8 +154,7 @@ def test_R505_calls_are_bounded_held_at_most_and_booked_as_counted(
     assert ask(gateway, path, body, **sent).status_code == 200
     assert json.loads(upstream.bodies[-1])["max_tool_calls"] == bound
     line, attempt = LedgerEntry.objects.get(), Attempt.objects.get()
-    assert line.cost_nano == TOKENS_NANO + calls * FEE
-    assert line.basis == ("estimated" if calls else "measured")
+    assert (line.cost_nano, line.basis, line.provider_tool_calls) == (TOKENS_NANO + calls * FEE, "measured", calls)
     assert attempt.hold_nano >= bound * FEE + (bound + 1) * WINDOW * 1000, "each call has the model read its window again"
     assert list(verify_ledger()) == []
 
@@ -156,24 +170,51 @@ def test_B15_a_budget_that_does_not_hold_the_fees_refuses_the_request(
     assert upstream.asked == []
 
 
-@pytest.mark.parametrize(("said", "calls"), [({"server_tool_use": {"web_search_requests": 2}}, 2), ({}, 5)])
+def test_R507_a_measured_fee_stands_in_files_and_replays(start: Callable[..., LiveGateway], upstream: FakeProvider) -> None:
+    gateway = start("openai", FEE)
+    says(upstream, response(SEARCHED, SEARCHED))
+    _, path, body, _ = RESPONSES
+    assert ask(gateway, path, body).headers["X-Gateway-Cost-USD"] == "0.020105000"
+    line = LedgerEntry.objects.get()
+    source = fixed(LedgerEntry.objects.all(), BillingMonths.current())
+    told, _ = csv.DictReader(io.StringIO(b"".join(exports.csv_chunks(source)).decode(), newline=""))
+    assert (told["provider_tool_calls"], told["cost_usd"], told["basis"]) == ("2", "0.020105000", "measured")
+    rows = [*csv.DictReader(io.StringIO(b"".join(focus.focus_chunks(source, focus.NEWEST)).decode(), newline=""))]
+    assert [row["x_RowType"] for row in rows] == ["tokens", "tokens", "tool_calls"]
+    assert sum(Decimal(row["BilledCost"]) for row in rows) == Decimal(line.cost_nano).scaleb(-9)
+    today = line.dispatched_at.date()
+    replayed = replay(Question(period=DateRange(today - timedelta(days=1), today + timedelta(days=2))))
+    assert (replayed.before_nano, replayed.after_nano, replayed.left_out) == (line.cost_nano, line.cost_nano, {})
+
+
+@pytest.mark.parametrize(
+    ("said", "calls", "basis"), [({"server_tool_use": {"web_search_requests": 2}}, 2, "measured"), ({}, 5, "estimated")]
+)
 def test_anthropics_searches_are_bounded_and_counted_and_unsaid_ones_count_as_all(
-    start: Callable[..., LiveGateway], upstream: FakeProvider, said: dict[str, Any], calls: int
+    start: Callable[..., LiveGateway], upstream: FakeProvider, said: dict[str, Any], calls: int, basis: str
 ) -> None:
     gateway = start("anthropic", FEE)
-    usage = {"input_tokens": 100, "output_tokens": 5, **said}
-    says(
-        upstream,
-        {
-            **{"id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn"},
-            **{"content": [{"type": "text", "text": "Hello"}], "usage": usage},
-        },
-    )
+    says(upstream, message(**said))
     _, path, body, _ = MESSAGES
     assert ask(gateway, path, body).status_code == 200
     assert json.loads(upstream.bodies[-1])["tools"] == [{**SEARCH, "max_uses": 5}]
     line = LedgerEntry.objects.get()
-    assert (line.cost_nano, line.basis) == (TOKENS_NANO + calls * FEE, "estimated")
+    assert (line.cost_nano, line.basis, line.provider_tool_calls) == (TOKENS_NANO + calls * FEE, basis, calls)
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [({"server_tool_use": {"web_search_requests": 10**30}}, (100, None)), ({"input_tokens": 10**30}, (None, None))]
+)
+def test_B06_counts_no_provider_can_mean_are_unknown_and_the_whole_hold_is_booked(
+    start: Callable[..., LiveGateway], upstream: FakeProvider, said: dict[str, Any], kept: tuple[int | None, int | None]
+) -> None:
+    gateway = start("anthropic", FEE)
+    says(upstream, message(**said))
+    _, path, body, _ = MESSAGES
+    assert ask(gateway, path, body).status_code == 200
+    line, attempt = LedgerEntry.objects.get(), Attempt.objects.get()
+    assert (line.cost_nano, line.basis, attempt.status) == (attempt.hold_nano, "estimated", "estimated")
+    assert (line.input_tokens, line.provider_tool_calls, line.output_tokens) == (*kept, 5)
 
 
 def test_a_stream_counts_calls_even_where_its_last_event_lists_none(start: Callable[..., LiveGateway], upstream: FakeProvider) -> None:
@@ -187,7 +228,8 @@ def test_a_stream_counts_calls_even_where_its_last_event_lists_none(start: Calla
     upstream.script.headers, upstream.script.body = {"Content-Type": "text/event-stream"}, "".join(frames).encode()
     _, path, body, _ = RESPONSES
     assert ask(gateway, path, body, stream=True).status_code == 200
-    assert LedgerEntry.objects.get().cost_nano == TOKENS_NANO + FEE
+    line = LedgerEntry.objects.get()
+    assert (line.cost_nano, line.basis, line.provider_tool_calls) == (TOKENS_NANO + FEE, "measured", 1)
 
 
 def test_a_stream_that_breaks_off_is_booked_at_all_its_fees(start: Callable[..., LiveGateway], upstream: FakeProvider) -> None:

@@ -71,7 +71,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model = Model()
         self.known: PeriodIds = {}
         self.made = 0
-        self.card = PriceCard(id=1, input_nano_per_mtok=1_000_000, output_nano_per_mtok=2_000_000)
+        self.card = PriceCard(id=1, input_nano_per_mtok=1_000_000, output_nano_per_mtok=2_000_000, tool_call_nano=3)
         self.user = User.objects.create(username=uuid.uuid4().hex)
         self.process = GatewayProcess.objects.create(host="machine", pid=1, heartbeat_at=self.now)
         units = (Period.TOTAL, Period.HOUR, Period.DAY, Period.MONTH)
@@ -168,9 +168,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now += jump
         GatewayProcess.objects.filter(pk=self.process.pk).update(heartbeat_at=self.now)
 
-    @rule(inp=st.integers(0, 5_000_000), out=st.integers(0, 5_000_000))
-    def reprice(self, inp: int, out: int) -> None:
-        self.card = replace(self.card, id=self.card.id + 1, input_nano_per_mtok=inp, output_nano_per_mtok=out)
+    @rule(inp=st.integers(0, 5_000_000), out=st.integers(0, 5_000_000), fee=st.none() | st.integers(0, 50))
+    def reprice(self, inp: int, out: int, fee: int | None) -> None:
+        self.card = replace(self.card, id=self.card.id + 1, input_nano_per_mtok=inp, output_nano_per_mtok=out, tool_call_nano=fee)
 
     @rule(index=st.integers(0, 2), nano=st.integers(0, 5000), tokens=st.integers(0, 3000), requests=st.integers(0, 60))
     def recap(self, index: int, nano: int, tokens: int, requests: int) -> None:
@@ -254,7 +254,11 @@ class LedgerMachine(RuleBasedStateMachine):
         """Within the hold: a measured cost is one of tokens that fit it, an estimate any part of it."""
         attempt_id, hold = call.order.attempt_id, call.order.hold_nano
         if data.draw(st.booleans()):
-            usage = TokenUsage(input_tokens=data.draw(st.integers(0, 200)), output_tokens=data.draw(st.integers(0, 100)))
+            usage = TokenUsage(
+                input_tokens=data.draw(st.integers(0, 200)),
+                output_tokens=data.draw(st.integers(0, 100)),
+                provider_tool_calls=data.draw(st.none() | st.integers(0, 3)),
+            )
             cost = cost_of(usage, call.card)
             if cost <= hold and (usage.input_tokens or 0) + (usage.output_tokens or 0) <= call.order.hold_tokens:
                 return Settlement(attempt_id, cost, usage)

@@ -9,10 +9,11 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
+from providers.upstream.types import TokenUsage
 from tests.usage.world import NOON, reserve_order, settlement
 from usage.actions import Limits, create_api_key, set_budget
 from usage.keys import lookup_id
-from usage.ledger import reserve_now, settle_now
+from usage.ledger import Settlement, reserve_now, settle_now
 from usage.models import ApiKey, Attempt, Budget, LedgerEntry, Period
 from usage.rollups import roll_up
 
@@ -117,7 +118,7 @@ def test_a_budget_can_be_deleted_one_by_one_and_together(browser: Client) -> Non
 def test_records_can_be_read_and_not_touched(browser: Client) -> None:
     order = reserve_order(5, dispatched_at=NOON)
     reserve_now(order)
-    settle_now(settlement(order, 3))
+    settle_now(Settlement(order.attempt_id, 3, TokenUsage(input_tokens=1, output_tokens=1, provider_tool_calls=4321)))
     roll_up(NOON)
     for model, pk in (("attempt", Attempt.objects.get().pk), ("ledgerentry", LedgerEntry.objects.get().pk), ("usagetotal", None)):
         page = browser.get(reverse(f"admin:usage_{model}_changelist"))
@@ -129,4 +130,6 @@ def test_records_can_be_read_and_not_touched(browser: Client) -> None:
             assert browser.get(address).status_code == 200
             assert browser.post(address, {}).status_code == 403
             assert browser.post(reverse(f"admin:usage_{model}_delete", args=[pk]), {"post": "yes"}).status_code == 403
+    entry = browser.get(reverse("admin:usage_ledgerentry_change", args=[LedgerEntry.objects.get().pk])).content.decode()
+    assert ("Provider tool calls" in entry, "4321" in entry) == (True, True)
     assert "0.000000003" in browser.get(reverse("admin:usage_ledgerentry_changelist")).content.decode()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from providers.models import ConfigVersion, Provider
@@ -265,6 +266,27 @@ def test_the_seal_can_be_recomputed_with_any_tool() -> None:
     assert (digest.lines, digest.cost_nano) == (2, 3)
 
 
+def test_a_seal_from_before_calls_of_tools_were_counted_still_holds() -> None:
+    """The expected hash was computed by the release before the column."""
+    entry = line(
+        id=1, attempt_id=uuid.UUID(int=1), request_id="req_1", cost_nano=7, posted_at=MIDNIGHT, dispatched_at=MIDNIGHT, price_card={"id": 1}
+    )
+    LedgerEntry.objects.bulk_create([entry])
+    assert digest_of(DAY, "0" * 64).sha256 == "f9a577785a2acf63beb79b9d30de1512215c1613e483c81c09aac39e3bd110b8"
+
+
+def test_a_seal_covers_the_number_of_calls_of_tools() -> None:
+    digests = set()
+    for calls in (None, 0, 1, 2):
+        with transaction.atomic():
+            LedgerEntry.objects.bulk_create(
+                [line(id=1, attempt_id=uuid.UUID(int=1), request_id="r", posted_at=MIDNIGHT, provider_tool_calls=calls)]
+            )
+            digests.add(digest_of(DAY, "0" * 64).sha256)
+            transaction.set_rollback(True)
+    assert len(digests) == 4
+
+
 def test_a_ledger_without_lines_has_no_seals() -> None:
     assert seal_due(MIDNIGHT) == []
 
@@ -283,7 +305,7 @@ def measured(cost_nano: int, **changes: Any) -> LedgerEntry:
     void_now(Void(order.attempt_id))
     Attempt.objects.filter(pk=order.attempt_id).update(status="settled")
     card = json.loads(money.card_json(CARD))
-    entry = line(attempt_id=order.attempt_id, cost_nano=cost_nano, price_card=card, **changes)
+    entry = line(**{"attempt_id": order.attempt_id, "cost_nano": cost_nano, "price_card": card, **changes})
     LedgerEntry.objects.bulk_create([entry])
     return entry
 
@@ -293,6 +315,14 @@ def test_a_measured_line_costs_what_its_card_says_to_the_nano_dollar() -> None:
     assert found() == []
     wrong = measured(75_001)
     assert found() == [Violation("cost follows from usage and card", str(wrong.pk), "75001 stored, 75000 computed")]
+
+
+def test_a_measured_line_costs_its_fees_too() -> None:
+    card = json.loads(money.card_json(replace(CARD, tool_call_nano=10_000_000)))
+    measured(20_075_000, price_card=card, provider_tool_calls=2)
+    assert found() == []
+    wrong = measured(20_075_000, price_card=card, provider_tool_calls=1)
+    assert found() == [Violation("cost follows from usage and card", str(wrong.pk), "20075000 stored, 10075000 computed")]
 
 
 def test_a_measured_line_without_usage_is_found_and_an_estimate_needs_none() -> None:

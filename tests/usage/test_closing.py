@@ -218,6 +218,19 @@ def test_a_column_that_a_later_release_appends_is_not_in_a_closed_month(monkeypa
     assert records("2026-11")[0]["later"] == "new"
 
 
+def test_M13_a_month_closed_before_calls_of_tools_were_counted_keeps_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    post(line(dispatched_at=OCTOBER), line(dispatched_at=at(10, 21), provider_tool_calls=2), line(dispatched_at=at(11, 5)))
+    before, record = exports.COLUMNS[:36], exports.record
+    with monkeypatch.context() as release:
+        release.setattr(exports, "COLUMNS", before)
+        release.setattr(closing, "COLUMNS", before)
+        release.setattr(exports, "record", lambda *args: record(*args)[:36])
+        row = close_month("2026-10", None, at(11, 3))
+    assert is_unchanged(row)
+    assert (row.columns, [*records("2026-10")[0]][-1], [*records("2026-11")[0]][-1]) == (36, "late", "provider_tool_calls")
+    assert close_month("2026-11", None, DECEMBER_3).columns == 37
+
+
 def test_FOCUS_calls_a_late_line_a_correction() -> None:
     post(line(dispatched_at=OCTOBER, cost_nano=5))
     close_month("2026-10", None, at(11, 3))

@@ -44,7 +44,7 @@ def test_an_empty_ledger_is_a_header_and_a_control_total() -> None:
     header, total, end = exported().split(b"\r\n")
     assert header.decode() == ",".join(exports.COLUMNS)
     assert end == b""
-    assert total.endswith(b",0,0.000000000,,,,,,,,")
+    assert total.endswith(b",0,0.000000000,,,,,,,,,")
 
 
 def test_a_line_says_everything_the_ledger_knows() -> None:
@@ -100,12 +100,12 @@ def test_a_line_says_everything_the_ledger_knows() -> None:
 
 def test_later_columns_stand_at_the_end() -> None:
     team = Group.objects.create(name="research")
-    post(line(team_id=team.pk, image_input_tokens=7, reported_cost_nano=12, quota_tokens=22, actor_id=9), line())
+    post(line(team_id=team.pk, image_input_tokens=7, reported_cost_nano=12, quota_tokens=22, actor_id=9, provider_tool_calls=3), line())
     record, bare, _ = records(exported())
     assert [record[column] for column in exports.COLUMNS[28:]] == [
-        str(team.pk), "research", "7", "0.000000012", "22", "9", "2026-11", "no",
+        str(team.pk), "research", "7", "0.000000012", "22", "9", "2026-11", "no", "3",
     ]  # fmt: skip
-    assert [bare[column] for column in exports.COLUMNS[28:]] == ["", "", "", "", "0", "", "2026-11", "no"]
+    assert [bare[column] for column in exports.COLUMNS[28:]] == ["", "", "", "", "0", "", "2026-11", "no", ""]
 
 
 def test_columns_are_stable() -> None:
@@ -114,7 +114,7 @@ def test_columns_are_stable() -> None:
         "entry_id,posted_at,dispatched_at,request_id,attempt_no,kind,basis,provider,model,user_id,user,key_id,context,"
         "input_tokens,cache_read_tokens,cache_write_tokens,cache_write_1h_tokens,output_tokens,reasoning_tokens,"
         "audio_input_tokens,audio_output_tokens,cost_usd,price_id,upstream_id,error_code,note,control_lines,control_total_usd,"
-        "team_id,team,image_input_tokens,reported_cost_usd,quota_tokens,actor_id,period,late"
+        "team_id,team,image_input_tokens,reported_cost_usd,quota_tokens,actor_id,period,late,provider_tool_calls"
     )
 
 

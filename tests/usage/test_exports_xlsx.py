@@ -60,7 +60,7 @@ def named(rows: list[dict[str, tuple[str, str]]]) -> list[dict[str, tuple[str, s
 
 
 def test_R507_amounts_are_numbers_and_the_totals_are_exact(tmp_path: Path) -> None:
-    post(line(cost_nano=1), line(cost_nano=1_234_567_890_123, reported_cost_nano=7, team_id=4))
+    post(line(cost_nano=1), line(cost_nano=1_234_567_890_123, reported_cost_nano=7, team_id=4, provider_tool_calls=3))
     workbook(tmp_path)
     first, control = sheets(tmp_path)
     small, large = named(first)
@@ -68,6 +68,9 @@ def test_R507_amounts_are_numbers_and_the_totals_are_exact(tmp_path: Path) -> No
     assert large["cost_usd"] == ("n", "1234.567890123")
     assert large["reported_cost_usd"] == ("n", "7E-09")
     assert large["team_id"] == ("n", "4")
+    assert (large["provider_tool_calls"], "provider_tool_calls" in small) == (("n", "3"), False)
+    header = [text for _, text in first[0].values()]
+    assert header[-4:] == ["late", "cost_usd_exact", "reported_cost_usd_exact", "provider_tool_calls"]
     totals = {row["A"][1]: row["B"][1] for row in control}
     assert totals == {"lines": "2", "late_lines": "0", "total_usd": "1234.567890124", "sheets": "1"}
 

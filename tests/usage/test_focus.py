@@ -23,7 +23,7 @@ from usage import focus, reports
 from usage.export_lines import TRIGGERS, fixed
 from usage.export_months import BillingMonths, span_of
 from usage.models import LedgerEntry
-from usage.money import BUCKETS, cost_of
+from usage.money import BUCKETS, COUNTS, cost_of
 from usage.reports import DateRange, LineFilter
 
 CARD = PriceCard(id=7, input_nano_per_mtok=2_500_000_000, output_nano_per_mtok=10_000_000_000, cache_read_nano_per_mtok=1_250_000_001)
@@ -139,6 +139,21 @@ def test_a_discount_lowers_the_contracted_price_only() -> None:
     assert_costs_hold([row], [entry])
 
 
+def test_R507_calls_of_the_providers_tools_are_a_row_with_their_fee() -> None:
+    card = replace(CARD, tool_call_nano=10_000_000, discount_ppm=125_000)
+    entries = [
+        priced(card, input_tokens=8, output_tokens=0, provider_tool_calls=3),
+        priced(card, input_tokens=8, output_tokens=0, provider_tool_calls=0),
+        priced(replace(card, tool_call_nano=None), input_tokens=8, output_tokens=0, provider_tool_calls=3),
+    ]
+    rows = rows_of(*entries)
+    assert [row["x_RowType"] for row in rows] == ["tokens", "tool_calls", "tokens", "tokens"]
+    shown = ("SkuMeter", "PricingUnit", "PricingQuantity", "ConsumedQuantity", "ListUnitPrice", "ContractedUnitPrice", "BilledCost")
+    assert [rows[1][name] for name in shown] == ["Provider Tool Calls", "Calls", "3.0", "3.0", "0.01", "0.00875", "0.02625"]
+    assert rows[1]["SkuPriceId"] == "7/Provider Tool Calls@0.01"
+    assert_costs_hold(rows, entries)
+
+
 def test_the_tier_of_a_long_call_is_another_price_of_the_same_sku() -> None:
     tier = ContextTier(above_input_tokens=100, input_nano_per_mtok=5_000_000_000, output_nano_per_mtok=20_000_000_000)
     card = replace(CARD, context_tiers=(tier,))
@@ -179,6 +194,7 @@ def test_R507_every_row_follows_the_specification(profile: str) -> None:
     discounted = replace(CARD, discount_ppm=333_333, request_nano=11)
     rows = rows_of(
         priced(cache_read_tokens=3, reasoning_tokens=9),
+        priced(replace(CARD, tool_call_nano=1), provider_tool_calls=2),
         priced(discounted, image_input_tokens=17, audio_output_tokens=1),
         priced(kind="adjustment", cost_nano=-5, note="agreed"),
         priced(input_tokens=None, output_tokens=None, cost_nano=77),
@@ -212,13 +228,15 @@ rates = st.integers(0, 10**13)
 @st.composite
 def cards(draw: st.DrawFn) -> PriceCard:
     own = {f"{bucket.removesuffix('_tokens')}_nano_per_mtok": draw(rates) for bucket in BUCKETS}
-    return PriceCard(id=1, **own, request_nano=draw(st.integers(0, 10**9)), discount_ppm=draw(st.integers(0, 10**6)))
+    fees = {"request_nano": draw(st.integers(0, 10**9)), "tool_call_nano": draw(st.integers(0, 10**9))}
+    return PriceCard(id=1, **own, **fees, discount_ppm=draw(st.integers(0, 10**6)))
 
 
-@given(cards(), st.lists(counts, min_size=9, max_size=9))
-def test_R507_cost_is_price_times_quantity_whatever_the_card(card: PriceCard, tokens: list[int]) -> None:
-    usage = TokenUsage(**dict(zip(BUCKETS, tokens, strict=True)))
-    entry = line(id=1, price_card=msgspec.to_builtins(card), cost_nano=cost_of(usage, card), **dict(zip(BUCKETS, tokens, strict=True)))
+@given(cards(), st.tuples(*[counts] * 9, st.integers(0, 10**6)))
+def test_R507_cost_is_price_times_quantity_whatever_the_card(card: PriceCard, told: tuple[int, ...]) -> None:
+    given = dict(zip(COUNTS, told, strict=True))
+    usage = TokenUsage(**given)
+    entry = line(id=1, price_card=msgspec.to_builtins(card), cost_nano=cost_of(usage, card), **given)
     rows = [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row in focus.rows_of(entry, span_of("2026-11"))]
     rows = [{"ListUnitPrice": "", "ContractedUnitPrice": "", **row} for row in rows]
     assert_costs_hold(rows, [entry])

@@ -88,6 +88,13 @@ def test_a_call_with_another_price_and_other_tokens_is_split_between_both() -> N
     assert (found.tokens_variance_nano, found.price_variance_nano, found.variance_nano) == (400_000, 100_000, 500_000)
 
 
+def test_fees_of_tools_are_no_part_of_what_other_tokens_cost() -> None:
+    searched = call(usage=TokenUsage(input_tokens=1000, output_tokens=500, provider_tool_calls=2), nano=23_000_000,
+                    price_card={**CARD, "tool_call_nano": 10_000_000})  # fmt: skip
+    [found] = compare([billed(nano=23_400_000, tokens={"input_tokens": 1000, "output_tokens": 600})], [searched], scope())
+    assert (found.tokens_variance_nano, found.price_variance_nano) == (400_000, 0)
+
+
 def test_a_call_billed_twice_is_missing_once() -> None:
     found = compare([billed(), billed(number=3)], [call()], scope())
     assert [each.finding for each in found] == [Finding.MATCHED, Finding.MISSING]

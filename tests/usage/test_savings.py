@@ -84,6 +84,13 @@ def test_R510_discounts_are_the_list_price_less_what_was_billed() -> None:
     assert (discounts.lines, discounts.listed_nano, discounts.billed_nano) == (1, 2 * DOLLAR + 7, 1_500_000_005)
 
 
+def test_R510_fees_of_tools_are_part_of_the_list_price() -> None:
+    card = replace(CARD, tool_call_nano=10, discount_ppm=500_000)
+    post(*(priced(card, cost_nano=cost, provider_tool_calls=calls) for cost, calls in ((15, 3), (10, 2), (0, 0), (0, None))))
+    discounts = saved().discounts
+    assert (discounts.lines, discounts.listed_nano, discounts.billed_nano) == (4, 50, 25)
+
+
 def test_R510_what_a_cache_saved_is_at_the_discounted_rate() -> None:
     contract = PriceCard(id=1, input_nano_per_mtok=2 * DOLLAR, output_nano_per_mtok=0, cache_read_nano_per_mtok=0, discount_ppm=500_000)
     post(priced(contract, cache_read_tokens=MTOK))
@@ -99,6 +106,7 @@ def test_R510_free_models_show_tokens_and_no_amount() -> None:
             for _ in range(2)
         ),
         line(price_card=json.loads(card_json(ceiling)), basis="unpriced", cost_nano=5),
+        line(price_card=json.loads(card_json(replace(free, tool_call_nano=1)))),
     )
     assert saved().free == (FreeUse("ollama", "llama", 2, 20, 12),)
 
@@ -208,6 +216,15 @@ def test_R510_where_the_price_asked_for_is_unknown_nothing_is_claimed() -> None:
     assert routing() == (0, 0, 0, 5)
 
 
+def test_R510_calls_of_tools_cost_what_the_model_asked_for_charges_and_nothing_is_claimed_without_its_fee() -> None:
+    dear, cheap = deployment("a", "dear", 30), deployment("b", "cheap", 1)
+    served("dear", cheap, 7, provider_tool_calls=2)
+    served("dear", cheap, 5, provider_tool_calls=0)
+    assert routing() == (1, 30 * DOLLAR, 5, 1)
+    Price.objects.filter(deployment=dear).update(tool_call_nano=9)
+    assert routing() == (2, 60 * DOLLAR + 18, 12, 0)
+
+
 # --------------------------------------------------------------------------- from sums
 
 
@@ -216,7 +233,12 @@ def scattered_lines(seed: int) -> None:
     choose = random.Random(seed)
     tier = ContextTier(above_input_tokens=1000, input_nano_per_mtok=4 * DOLLAR, output_nano_per_mtok=20 * DOLLAR)
     models = [deployment("a", "dear", 30, 40), deployment("b", "cheap", 1, discount_ppm=500_000)]
-    cards = [CARD, replace(CARD, discount_ppm=123_456), replace(CARD, context_tiers=(tier,)), replace(CARD, request_nano=7)]
+    cards = [
+        CARD,
+        replace(CARD, discount_ppm=123_456),
+        replace(CARD, context_tiers=(tier,)),
+        replace(CARD, request_nano=7, tool_call_nano=5),
+    ]
     for _ in range(120):
         at = NOON - timedelta(days=20) + timedelta(minutes=choose.randrange(60 * 24 * 40))
         served(
@@ -224,6 +246,7 @@ def scattered_lines(seed: int) -> None:
             dispatched_at=at, user_id=choose.randrange(3), team_id=choose.choice([None, 1]), context=choose.choice(["default", "x"]),
             basis=choose.choice(["measured", "measured", "measured", "estimated"]),
             cache_read_tokens=choose.choice([None, 5, 900]), output_tokens=choose.randrange(2000),
+            provider_tool_calls=choose.choice([None, None, 0, 3]),
         )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import os
 import uuid
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.usage.world import reserve_order, settlement
@@ -59,6 +60,14 @@ def test_a_file_another_process_took_meanwhile_is_nothing_to_take(tmp_path: Path
     gone = tmp_path / f"{uuid.uuid4().hex}{SUFFIX}"
     monkeypatch.setattr(Path, "glob", lambda *_: [gone])
     assert Spool(tmp_path, uuid.uuid4()).adopt() == []
+
+
+def test_I17_what_a_release_without_calls_of_tools_wrote_is_taken_over(tmp_path: Path) -> None:
+    told = msgspec.structs.replace(row(7), provider_tool_calls=3)
+    written = msgspec.json.encode(told)
+    older = msgspec.json.encode({name: value for name, value in msgspec.json.decode(written).items() if name != "provider_tool_calls"})
+    (tmp_path / f"{uuid.uuid4().hex}{SUFFIX}").write_bytes(older + b"\n" + written + b"\n")
+    assert Spool(tmp_path, uuid.uuid4()).adopt() == [msgspec.structs.replace(told, provider_tool_calls=None), told]
 
 
 def test_rows_of_a_strange_form_are_left_out(tmp_path: Path) -> None:

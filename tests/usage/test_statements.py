@@ -24,7 +24,8 @@ from providers.models import Deployment, Provider
 from tests.usage.lines import line, post
 from usage import statements
 from usage.models import LedgerEntry, Statement, StatementLine
-from usage.statement_actions import ModelNames, StatementOrder, reconcile_statement
+from usage.reconcile import scope_of
+from usage.statement_actions import ModelNames, StatementOrder, ledger_calls, reconcile_statement
 from usage.statements import StatementInvalid, parse_statement
 
 URL = "/api/v1/ai/admin/statements"
@@ -206,12 +207,14 @@ def test_a_statement_that_agrees_is_stored_with_its_totals() -> None:
 
 
 @pytest.mark.usefixtures("sim")
-def test_a_call_counts_with_its_correction_and_adjustment_and_the_correction_s_tokens() -> None:
+def test_a_call_counts_with_its_correction_and_adjustment_and_the_correction_s_counts() -> None:
     first = booked(cost_nano=9_000_000, input_tokens=7, output_tokens=7, basis="estimated")
-    fixed = booked(attempt_id=first.attempt_id, kind="correction", cost_nano=-7_000_000)
+    fixed = booked(attempt_id=first.attempt_id, kind="correction", cost_nano=-7_000_000, provider_tool_calls=2)
     charge = booked(attempt_id=first.attempt_id, kind="adjustment", cost_nano=1_000_000, input_tokens=None, output_tokens=None)
     post(first, fixed, charge)
     assert reconcile_statement(order()).summary["lines"]["matched"] == 1
+    [call] = ledger_calls("sim", scope_of(parsed(HEADER + GOOD)), UTC_ZONE, ModelNames((), {}))
+    assert (call.nano, call.usage.input_tokens, call.usage.provider_tool_calls) == (3_000_000, 1000, 2)
 
 
 @pytest.mark.usefixtures("sim")

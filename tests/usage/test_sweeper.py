@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,18 +13,20 @@ from django.db import connections
 from django.utils import timezone
 
 from tests.usage.processes import start_reserving
-from tests.usage.world import assert_balanced, counters, gateway_budget, reserve_order, settlement
-from usage.ledger import Ledger, Void, reserve_now, settle_now, void_now
+from tests.usage.world import CARD, USAGE, assert_balanced, counters, gateway_budget, reserve_order, settlement
+from usage.ledger import Ledger, Settlement, Void, reserve_now, settle_now, void_now
 from usage.models import Attempt, Budget, GatewayProcess, LedgerEntry
+from usage.money import cost_of
 from usage.prune import prune
 from usage.sweeper import ALIVE_FOR, sweep
+from usage.verification import verify_ledger
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def orphan(budget: Budget, hold_nano: int = 50):
+def orphan(budget: Budget, hold_nano: int = 50, **changes: object):
     """An attempt of a process that has stopped."""
-    order = reserve_order(hold_nano, [budget])
+    order = reserve_order(hold_nano, [budget], **changes)
     reserve_now(order)
     GatewayProcess.objects.update(stopped_at=timezone.now())
     return order
@@ -99,6 +102,16 @@ def test_a_late_settlement_posts_one_correction(transactional_db: None) -> None:
     assert [*lines] == [("usage", "estimated", 50, None, ""), ("correction", "measured", -38, 10, "late")]
     assert Attempt.objects.get().status == "settled"
     assert_balanced()
+
+
+def test_a_late_settlement_tells_its_calls_of_tools_and_can_be_recomputed(transactional_db: None) -> None:
+    order = orphan(gateway_budget(10**9), 10**8, price=replace(CARD, tool_call_nano=10_000_000))
+    assert sweep(timezone.now()) == 1
+    usage = replace(USAGE, provider_tool_calls=2)
+    settle_now(Settlement(order.attempt_id, cost_of(usage, order.card), usage))
+    lines = LedgerEntry.objects.order_by("id").values_list("kind", "cost_nano", "provider_tool_calls")
+    assert [*lines] == [("usage", 10**8, None), ("correction", 20_075_000 - 10**8, 2)]
+    assert [*verify_ledger()] == []
 
 
 def test_a_late_void_takes_the_estimate_back(transactional_db: None) -> None:

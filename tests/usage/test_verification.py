@@ -73,6 +73,7 @@ def test_days_are_sealed_once_they_are_over_and_chained(unguarded: None) -> None
     [
         ("UPDATE usage_ledgerentry SET cost_nano = cost_nano - 1", "cost follows from usage and card"),
         ("UPDATE usage_ledgerentry SET context = 'else'", "sealed lines never change"),
+        ("UPDATE usage_ledgerentry SET provider_tool_calls = 0", "sealed lines never change"),
         ("DELETE FROM usage_ledgerentry", "sealed lines never change"),
         ("DELETE FROM usage_ledgerentry", "a billed attempt has a line"),
         ("UPDATE usage_ledgerday SET sha256 = previous_sha256", "sealed lines never change"),

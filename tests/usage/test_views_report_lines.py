@@ -79,12 +79,17 @@ def test_R122_pages_are_stable_while_lines_are_posted(finance: APIClient) -> Non
 
 
 def test_R122_a_line_tells_everything_and_filters_apply(finance: APIClient) -> None:
-    post(line(team_id=7, cost_nano=5, reported_cost_nano=6, upstream_id="up", reasoning_tokens=3), line(team_id=8), line())
+    post(
+        line(team_id=7, cost_nano=5, reported_cost_nano=6, upstream_id="up", reasoning_tokens=3, provider_tool_calls=4),
+        line(team_id=8),
+        line(),
+    )
     (row,) = finance.get(LINES, {**NOVEMBER, "team": "7"}).json()["results"]
     assert (row["team"], row["cost_usd"], row["reported_cost_usd"]) == ("7", "0.000000005", "0.000000006")
     assert (row["upstream_id"], row["reasoning_tokens"], row["cache_read_tokens"], row["user"]) == ("up", 3, None, "1")
+    assert row["provider_tool_calls"] == 4
     (none,) = finance.get(LINES, {**NOVEMBER, "team": "0"}).json()["results"]
-    assert (none["team"], none["reported_cost_usd"]) == (None, None)
+    assert (none["team"], none["reported_cost_usd"], none["provider_tool_calls"]) == (None, None, None)
 
 
 def cursor_of(value: Any) -> str:

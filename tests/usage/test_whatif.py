@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -109,6 +110,20 @@ def test_prices_of_today_given_cards_and_a_percentage() -> None:
     assert replay(asked(cards={"sim/small": dear})).after_nano == 8_000_005
     assert replay(asked(change_ppm=-100_000)).after_nano == 5_400_000
     assert replay(asked(cards={"sim/small": dear}, change_ppm=500_000)).after_nano == 12_000_008  # 12,000,007.5, half to even
+
+
+def test_fees_of_tools_are_replayed_and_a_model_without_one_has_no_price_for_such_calls() -> None:
+    """$0.006 of tokens, and two searches of $0.01 at home; elsewhere $0.0003, and $0.002 each once there is a fee."""
+    tiny = deployment("else", "tiny", CHEAP)
+    post(call(replace(OWN, tool_call_nano=10_000_000), cost_nano=26_000_000, provider_tool_calls=2), call(provider_tool_calls=1))
+    at_home = replay(asked())
+    assert (at_home.before_nano, at_home.after_nano, at_home.left_out) == (32_000_000, 32_000_000, {})
+    moved = {"policy": ReplayPolicy.MAPPING, "mapping": {"small": "else/tiny"}}
+    assert replay(asked(**moved)).left_out[Reason.NO_PRICE].calls == 2
+    Price.objects.filter(deployment=tiny).update(tool_call_nano=2_000_000)
+    assert replay(asked(**moved)).after_nano == 2 * 300_000 + 3 * 2_000_000
+    given = replace(CHEAP, tool_call_nano=0)
+    assert replay(asked(**moved, cards={"else/tiny": given})).after_nano == 2 * 300_000
 
 
 def test_cost_takes_the_cheapest_and_priority_the_first_of_what_the_asked_name_stands_for() -> None:
@@ -237,6 +252,13 @@ def test_rest_answers_both_methods_alike_and_changes_nothing(rest: APIClient) ->
         "share_before_percent": "0.00", "share_after_percent": "100.00", "latency_ms": None, "latency_calls": 0,
     }  # fmt: skip
     assert (LedgerEntry.objects.count(), Price.objects.count()) == (2, 1)
+
+
+def test_rest_takes_a_fee_for_calls_of_tools(rest: APIClient) -> None:
+    post(call(replace(OWN, tool_call_nano=1), cost_nano=6_000_002, provider_tool_calls=2))
+    card = {"input": "2", "output": "8", "request": "0.001", "tool_call": "0.01"}
+    answer = rest.post(URL, {"start": "2026-11-01", "end": "2026-12-01", "cards": {"sim/small": card}}, format="json")
+    assert answer.json()["after_usd"] == "0.027000000"
 
 
 @pytest.mark.parametrize(

@@ -14,5 +14,5 @@ def protect(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("usage", "0005_half_hours_and_cards")]
+    dependencies = [("usage", "0006_provider_tool_calls")]
     operations = [migrations.RunPython(protect, migrations.RunPython.noop)]

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 from django.db import connection
 
-from usage.money import BUCKETS, INPUT_BUCKETS, card_from_json
+from usage.money import COUNTS, INPUT_BUCKETS, card_from_json
 from usage.sql.totals import LEDGER, Params, instant_parameter, line_value
 
 BY_CARD: Final = "usage_usagebycard"
@@ -25,7 +25,7 @@ OWN_RATES: Final = -1
 KEY: Final = (
     "slot", "team_id", "context", "provider_slug", "model_name", "deployment_id", "model_asked", "card_md5", "above_input_tokens"
 )  # fmt: skip
-SUMS: Final = ("lines", "cost_nano", *BUCKETS)
+SUMS: Final = ("lines", "cost_nano", *COUNTS)
 
 _INPUT: Final = " + ".join(f"coalesce(e.{bucket}, 0)" for bucket in INPUT_BUCKETS)
 _OF_LINE: Final = {
@@ -98,7 +98,7 @@ def _key(column: str) -> str:
 
 
 def _sum(column: str) -> str:
-    return f"coalesce(e.{column}, 0)" if column in BUCKETS else line_value(column)
+    return f"coalesce(e.{column}, 0)" if column in COUNTS else line_value(column)
 
 
 def _text(column: str) -> str:

@@ -29,7 +29,8 @@ WITH c AS MATERIALIZED (
         attempt_id uuid, status text, cost_nano bigint, basis text, upstream_id text, error_code text, note text,
         latency_ms integer, first_byte_ms integer, input_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint,
         cache_write_1h_tokens bigint, output_tokens bigint, reasoning_tokens bigint, audio_input_tokens bigint,
-        audio_output_tokens bigint, image_input_tokens bigint, quota_tokens bigint, reported_cost_nano bigint)
+        audio_output_tokens bigint, image_input_tokens bigint, quota_tokens bigint, reported_cost_nano bigint,
+        provider_tool_calls bigint)
 ), locked AS MATERIALIZED (
     SELECT a.id, a.status FROM usage_attempt a
     WHERE a.id = ANY((SELECT array_agg(attempt_id) FROM c)::uuid[]) ORDER BY a.id FOR NO KEY UPDATE
@@ -43,12 +44,12 @@ WITH c AS MATERIALIZED (
         attempt_id, kind, basis, cost_nano, posted_at, dispatched_at, request_id, attempt_no, upstream_id, user_id, api_key_id,
         team_id, context, provider_id, provider_slug, deployment_id, model_name, input_tokens, cache_read_tokens, cache_write_tokens,
         cache_write_1h_tokens, output_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, image_input_tokens, quota_tokens,
-        reported_cost_nano, price_id, price_card, error_code, note)
+        reported_cost_nano, provider_tool_calls, price_id, price_card, error_code, note)
     SELECT a.id, 'usage', c.basis, c.cost_nano, a.closed_at, a.dispatched_at, a.request_id, a.attempt_no, c.upstream_id, a.user_id,
            a.api_key_id, a.team_id, a.context, a.provider_id, a.provider_slug, a.deployment_id, a.model_name, c.input_tokens,
            c.cache_read_tokens, c.cache_write_tokens, c.cache_write_1h_tokens, c.output_tokens, c.reasoning_tokens,
            c.audio_input_tokens, c.audio_output_tokens, c.image_input_tokens, coalesce(c.quota_tokens, a.hold_tokens),
-           c.reported_cost_nano, a.price_id, a.price_card, c.error_code, c.note
+           c.reported_cost_nano, c.provider_tool_calls, a.price_id, a.price_card, c.error_code, c.note
     FROM closed a JOIN c ON c.attempt_id = a.id WHERE c.cost_nano IS NOT NULL ORDER BY a.id
     ON CONFLICT DO NOTHING
     RETURNING attempt_id, cost_nano, quota_tokens
@@ -63,7 +64,8 @@ WITH c AS MATERIALIZED (
         attempt_id uuid, status text, cost_nano bigint, basis text, upstream_id text, error_code text, note text,
         latency_ms integer, first_byte_ms integer, input_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint,
         cache_write_1h_tokens bigint, output_tokens bigint, reasoning_tokens bigint, audio_input_tokens bigint,
-        audio_output_tokens bigint, image_input_tokens bigint, quota_tokens bigint, reported_cost_nano bigint)
+        audio_output_tokens bigint, image_input_tokens bigint, quota_tokens bigint, reported_cost_nano bigint,
+        provider_tool_calls bigint)
 ), locked AS MATERIALIZED (
     SELECT a.* FROM usage_attempt a
     WHERE a.id = ANY((SELECT array_agg(attempt_id) FROM c)::uuid[]) ORDER BY a.id FOR NO KEY UPDATE
@@ -72,13 +74,13 @@ WITH c AS MATERIALIZED (
         attempt_id, kind, basis, cost_nano, posted_at, dispatched_at, request_id, attempt_no, upstream_id, user_id, api_key_id,
         team_id, context, provider_id, provider_slug, deployment_id, model_name, input_tokens, cache_read_tokens, cache_write_tokens,
         cache_write_1h_tokens, output_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, image_input_tokens, quota_tokens,
-        reported_cost_nano, price_id, price_card, error_code, note)
+        reported_cost_nano, provider_tool_calls, price_id, price_card, error_code, note)
     SELECT a.id, 'correction', c.basis, coalesce(c.cost_nano, 0) - estimated.cost_nano, %s, a.dispatched_at, a.request_id,
            a.attempt_no, c.upstream_id, a.user_id, a.api_key_id, a.team_id, a.context, a.provider_id, a.provider_slug,
            a.deployment_id, a.model_name, c.input_tokens, c.cache_read_tokens, c.cache_write_tokens, c.cache_write_1h_tokens,
            c.output_tokens, c.reasoning_tokens, c.audio_input_tokens, c.audio_output_tokens, c.image_input_tokens,
            CASE WHEN c.cost_nano IS NULL THEN 0 ELSE coalesce(c.quota_tokens, a.hold_tokens) END - estimated.quota_tokens,
-           c.reported_cost_nano, a.price_id, a.price_card, c.error_code,
+           c.reported_cost_nano, c.provider_tool_calls, a.price_id, a.price_card, c.error_code,
            'replaces the estimate made when the process stopped reporting'
     FROM locked a JOIN c ON c.attempt_id = a.id
     JOIN usage_ledgerentry estimated ON estimated.attempt_id = a.id AND estimated.kind = 'usage'

@@ -73,6 +73,7 @@ class ClosingRow(msgspec.Struct, frozen=True):
     image_input_tokens: int | None = None
     quota_tokens: int | None = None
     reported_cost_nano: int | None = None
+    provider_tool_calls: int | None = None
 
 
 class PeriodChange(msgspec.Struct):

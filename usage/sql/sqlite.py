@@ -32,14 +32,14 @@ INSERT INTO usage_ledgerentry (
     attempt_id, kind, basis, cost_nano, posted_at, dispatched_at, request_id, attempt_no, upstream_id, user_id, api_key_id,
     team_id, context, provider_id, provider_slug, deployment_id, model_name, input_tokens, cache_read_tokens, cache_write_tokens,
     cache_write_1h_tokens, output_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, image_input_tokens, quota_tokens,
-    reported_cost_nano, price_id, price_card, error_code, note)
+    reported_cost_nano, provider_tool_calls, price_id, price_card, error_code, note)
 SELECT a.id, 'usage', c.value ->> '$.basis', c.value ->> '$.cost_nano', a.closed_at, a.dispatched_at, a.request_id, a.attempt_no,
        c.value ->> '$.upstream_id', a.user_id, a.api_key_id, a.team_id, a.context, a.provider_id, a.provider_slug, a.deployment_id,
        a.model_name, c.value ->> '$.input_tokens', c.value ->> '$.cache_read_tokens', c.value ->> '$.cache_write_tokens',
        c.value ->> '$.cache_write_1h_tokens', c.value ->> '$.output_tokens', c.value ->> '$.reasoning_tokens',
        c.value ->> '$.audio_input_tokens', c.value ->> '$.audio_output_tokens', c.value ->> '$.image_input_tokens',
-       coalesce(c.value ->> '$.quota_tokens', a.hold_tokens), c.value ->> '$.reported_cost_nano', a.price_id, a.price_card,
-       c.value ->> '$.error_code', c.value ->> '$.note'
+       coalesce(c.value ->> '$.quota_tokens', a.hold_tokens), c.value ->> '$.reported_cost_nano',
+       c.value ->> '$.provider_tool_calls', a.price_id, a.price_card, c.value ->> '$.error_code', c.value ->> '$.note'
 FROM json_each(%s) c JOIN usage_attempt a ON a.id = c.value ->> '$.attempt_id'
 WHERE true
 ON CONFLICT DO NOTHING
@@ -51,7 +51,7 @@ INSERT INTO usage_ledgerentry (
     attempt_id, kind, basis, cost_nano, posted_at, dispatched_at, request_id, attempt_no, upstream_id, user_id, api_key_id,
     team_id, context, provider_id, provider_slug, deployment_id, model_name, input_tokens, cache_read_tokens, cache_write_tokens,
     cache_write_1h_tokens, output_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, image_input_tokens, quota_tokens,
-    reported_cost_nano, price_id, price_card, error_code, note)
+    reported_cost_nano, provider_tool_calls, price_id, price_card, error_code, note)
 SELECT a.id, 'correction', c.value ->> '$.basis', coalesce(c.value ->> '$.cost_nano', 0) - estimated.cost_nano, %s, a.dispatched_at,
        a.request_id, a.attempt_no, c.value ->> '$.upstream_id', a.user_id, a.api_key_id, a.team_id, a.context, a.provider_id,
        a.provider_slug, a.deployment_id, a.model_name, c.value ->> '$.input_tokens', c.value ->> '$.cache_read_tokens',
@@ -59,8 +59,8 @@ SELECT a.id, 'correction', c.value ->> '$.basis', coalesce(c.value ->> '$.cost_n
        c.value ->> '$.reasoning_tokens', c.value ->> '$.audio_input_tokens', c.value ->> '$.audio_output_tokens',
        c.value ->> '$.image_input_tokens',
        iif(c.value ->> '$.cost_nano' IS NULL, 0, coalesce(c.value ->> '$.quota_tokens', a.hold_tokens)) - estimated.quota_tokens,
-       c.value ->> '$.reported_cost_nano', a.price_id, a.price_card, c.value ->> '$.error_code',
-       'replaces the estimate made when the process stopped reporting'
+       c.value ->> '$.reported_cost_nano', c.value ->> '$.provider_tool_calls', a.price_id, a.price_card,
+       c.value ->> '$.error_code', 'replaces the estimate made when the process stopped reporting'
 FROM json_each(%s) c JOIN usage_attempt a ON a.id = c.value ->> '$.attempt_id'
 JOIN usage_ledgerentry estimated ON estimated.attempt_id = a.id AND estimated.kind = 'usage'
 WHERE a.status = 'estimated' AND a.error_code = 'orphaned'

@@ -267,7 +267,7 @@ class TokenUsage:
     image_input_tokens: int | None = None
     reported_cost_nano: int | None = None
     """What the provider says the call cost, in nano-dollars: kept beside our own figure, never in its place."""
-    provider_tool_calls: int | None = field(default=None, compare=False)  # billed one by one; no tokens, not kept in ledger lines
+    provider_tool_calls: int | None = field(default=None, compare=False)  # billed one by one; no tokens
 
     @property
     def total_input_tokens(self) -> int | None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from rest_framework import serializers
 
 from usage.reports import DateRange
+from usage.savings_lines import Choice, choice_of
 from usage.serializers import LineQuerySerializer, PeriodSerializer, TokensSerializer
 
 SAVINGS_DAYS_MAX: Final = 92
@@ -16,6 +17,17 @@ PAGE_SIZE_MAX: Final = 500
 
 
 class SavingsQuerySerializer(LineQuerySerializer):
+    compare_with = serializers.CharField(
+        required=False, max_length=200,
+        help_text="A model, `provider/model` or route: what free models did is priced as if it had been asked.",
+    )  # fmt: skip
+
+    def validate_compare_with(self, name: str) -> Choice:
+        choice = choice_of(name)
+        if choice is None or not choice.cards:
+            raise serializers.ValidationError("Name a route, a provider/model, or a model that only one provider has, with a price.")
+        return choice
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().validate(attrs)
         period: DateRange = attrs["period"]
@@ -61,6 +73,8 @@ class FreeUseSerializer(serializers.Serializer[Any]):
     lines = serializers.IntegerField()
     input_tokens = serializers.IntegerField(help_text="All input buckets together.")
     output_tokens = serializers.IntegerField(help_text="All output buckets together.")
+    compared_lines = serializers.IntegerField(help_text="Lines that `compare_with` had a price for.")
+    compared_usd = serializers.CharField(allow_null=True, help_text="What those would have cost there; null: nothing to compare with.")
 
 
 class ZeroCostSerializer(serializers.Serializer[Any]):

@@ -24,7 +24,7 @@ from usage.permissions import IsFinance
 from usage.report_serializers import LinePageSerializer, LinesQuerySerializer, SavingsQuerySerializer, SavingsSerializer
 from usage.report_sums import Asked, snapshot
 from usage.reports import lines_in
-from usage.savings import Savings, savings
+from usage.savings import FreeUse, Savings, savings
 from usage.views import PRIVATE, checked_query, opening
 
 HOW: Final = {
@@ -33,7 +33,7 @@ HOW: Final = {
     "routing": "What the model asked for would have cost at its price of that time and today's discount, for the same tokens and"
     " calls of tools, less what was billed; negative: failover was dearer. A route is taken at its first model. Not counted where no"
     " such price is known.",
-    "zero_cost": "Tokens of lines whose card has no price above zero. What they would have cost elsewhere nobody knows.",
+    "zero_cost": "Tokens of lines whose card has no price above zero. With compare_with: the same at that model's price of the time.",
 }
 
 
@@ -54,7 +54,7 @@ class SavingsView(GenericAPIView[LedgerEntry]):
         wanted = checked_query(SavingsQuerySerializer, request)
         asked = Asked(wanted["period"], wanted["only"])
         with snapshot():
-            return Response({**opening(asked.period), **_shown_savings(savings(asked))}, headers=PRIVATE)
+            return Response({**opening(asked.period), **_shown_savings(savings(asked, wanted.get("compare_with")))}, headers=PRIVATE)
 
 
 class LinesView(GenericAPIView[LedgerEntry]):
@@ -164,5 +164,11 @@ def _shown_savings(saved: Savings) -> dict[str, Any]:
             "not_counted_lines": routing.unknown_lines,
             "how": HOW["routing"],
         },
-        "zero_cost": {"models": [asdict(use) for use in saved.free], "how": HOW["zero_cost"]},
+        "zero_cost": {"models": [_shown_free(use) for use in saved.free], "how": HOW["zero_cost"]},
     }
+
+
+def _shown_free(use: FreeUse) -> dict[str, Any]:
+    shown = asdict(use)
+    reference_nano = shown.pop("reference_nano")
+    return {**shown, "compared_usd": None if reference_nano is None else dollars(reference_nano)}

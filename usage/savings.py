@@ -4,41 +4,18 @@ Measured usage lines count; estimates, corrections and adjustments do not, and h
 different questions and are not added up.
 """
 
-# ruff: noqa: S608 - statements are put together from names of ours; values travel as parameters
-
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from itertools import pairwise
 from operator import add
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-from django.db import connection
-
-from providers.models import Deployment, Price, Route
-from providers.upstream.types import PriceCard, Rates
-from usage.models import LedgerEntry, RollUp
-from usage.money import (
-    BUCKETS,
-    INPUT_BUCKETS,
-    PPM,
-    TOKENS_PER_PRICE,
-    UsageUnknown,
-    card_at,
-    card_from_json,
-    cost_of,
-    knows_fee,
-    rate_of,
-    rates_for,
-)
+from usage.money import INPUT_BUCKETS
 from usage.report_sums import Asked, sums
-from usage.sql import cards
-from usage.sql.totals import Params
+from usage.savings_lines import CardLines, Choice, Compared, Group, between_prices, choice_of, compare, groups_of, priced
 
 WRITE_BUCKETS: Final = ("cache_write_tokens", "cache_write_1h_tokens")
 
@@ -77,13 +54,18 @@ class RoutingSavings:
 
 @dataclass(frozen=True, slots=True)
 class FreeUse:
-    """Tokens one model served at a price of zero."""
+    """Tokens one model served at a price of zero.
+
+    ``reference_nano`` is what ``compared_lines`` of its lines would have cost elsewhere; ``None``: nobody asked, or nobody knows.
+    """
 
     provider: str
     model: str
     lines: int
     input_tokens: int
     output_tokens: int
+    compared_lines: int = 0
+    reference_nano: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,55 +80,10 @@ class Savings:
     free: tuple[FreeUse, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Lines:
-    """Lines that one card, in one of its tiers, priced alike: their sums."""
-
-    provider: str
-    model: str
-    card: PriceCard
-    rates: Rates
-    count: int
-    billed_nano: int
-    tokens: Mapping[str, int]
-    tool_calls: int
-
-    @property
-    def share_paid(self) -> Fraction:
-        return Fraction(PPM - self.card.discount_ppm, PPM)
-
-    @property
-    def listed(self) -> Fraction:
-        scaled = sum(self.tokens[bucket] * rate_of(self.rates, bucket) for bucket in BUCKETS)
-        return Fraction(scaled, TOKENS_PER_PRICE) + self.count * self.card.request_nano + self.tool_calls * (self.card.tool_call_nano or 0)
-
-    def above_input(self, *buckets: str) -> Fraction:
-        """What the tokens of ``buckets`` cost above (negative: below) the input rate, as paid."""
-        input_rate = rate_of(self.rates, "input_tokens")
-        scaled = sum(self.tokens[bucket] * (rate_of(self.rates, bucket) - input_rate) for bucket in buckets)
-        return Fraction(scaled, TOKENS_PER_PRICE) * self.share_paid
-
-    @property
-    def is_free(self) -> bool:
-        return not (self.card.request_nano or self.card.tool_call_nano) and not any(rate_of(self.rates, bucket) for bucket in BUCKETS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Lines of one model asked for and one that served, of one card and tier; ``card`` is as stored."""
-
-    provider: str
-    model: str
-    served_id: int
-    asked: str
-    above_input_tokens: int
-    card: str
-    sums: tuple[int, ...]
-
-
-def savings(asked: Asked) -> Savings:
-    groups = [*_groups(asked, asked.period.start_at, asked.period.end_at)]
-    grouped = [*_priced(groups)]
+def savings(asked: Asked, reference: Choice | None = None) -> Savings:
+    """``reference`` is the model that what free models did is compared with."""
+    groups = [*groups_of(asked, asked.period.start_at, asked.period.end_at)]
+    grouped = [lines for _, lines in priced(groups)]
     counted = sum(lines.count for lines in grouped)
     discounted = [lines for lines in grouped if lines.card.discount_ppm]
     return Savings(
@@ -164,103 +101,53 @@ def savings(asked: Asked) -> Savings:
             billed_nano=sum(lines.billed_nano for lines in discounted),
         ),
         routing=_routing(asked, groups),
-        free=_free([lines for lines in grouped if lines.is_free]),
+        free=_free(asked, groups, reference),
     )
 
 
-def _free(lines: list[_Lines]) -> tuple[FreeUse, ...]:
-    uses: dict[tuple[str, str], FreeUse] = {}
-    for each in lines:
-        before = uses.get((each.provider, each.model), FreeUse(each.provider, each.model, 0, 0, 0))
-        tokens_in = sum(each.tokens[bucket] for bucket in INPUT_BUCKETS)
-        tokens_out = sum(each.tokens.values()) - tokens_in
-        uses[each.provider, each.model] = FreeUse(
-            each.provider, each.model, before.lines + each.count, before.input_tokens + tokens_in, before.output_tokens + tokens_out
-        )
-    return tuple(uses[key] for key in sorted(uses))
-
-
-def _groups(asked: Asked, start: datetime, end: datetime) -> Iterator[_Group]:
-    source, params = _source(asked, start, end)
-    statement = (
-        f"SELECT provider_slug, model_name, deployment_id, model_asked, above_input_tokens, min(card), {_SUMS} FROM ({source}) p "
-        f"GROUP BY 1, 2, 3, 4, 5, card_md5"
+def _free(asked: Asked, groups: list[Group], reference: Choice | None) -> tuple[FreeUse, ...]:
+    models: dict[tuple[str, str], list[CardLines]] = defaultdict(list)
+    for group, lines in priced(groups):
+        if lines.is_free:
+            models[group.provider, group.model].append(lines)
+    elsewhere = _at_reference(asked, groups, reference) if reference is not None else {}
+    return tuple(
+        _free_use(provider, model, models[provider, model], elsewhere.get((provider, model), [])) for provider, model in sorted(models)
     )
-    for provider, model, served_id, name, bound, card, *row in _read(statement, params):
-        yield _Group(provider, model, served_id, name, int(bound), card, tuple(int(value) for value in row))
 
 
-def _source(asked: Asked, start: datetime, end: datetime) -> tuple[str, Params]:
-    """Whole UTC days from the sums by card, what is left at the edges and was posted since then from the lines.
-
-    The sums know no users and no keys, whose own lines are few.
-    """
-    conditions = asked.only.conditions
-    state = RollUp.objects.filter(pk=1).first()
-    upto = (state.cards_entry_id if state is not None else None) or 0
-    first, last = _days_inside(start, end)
-    if not upto or first >= last or conditions.keys() & {"user_id", "api_key_id"}:
-        return cards.from_lines(start, end, conditions)
-    parts = [cards.from_sums(first, last, conditions), cards.from_lines(first, last, conditions, upto)]
-    parts += [cards.from_lines(*edge, conditions) for edge in ((start, first), (last, end)) if edge[0] < edge[1]]
-    return " UNION ALL ".join(statement for statement, _ in parts), [value for _, params in parts for value in params]
+def _free_use(provider: str, model: str, lines: list[CardLines], elsewhere: list[Compared]) -> FreeUse:
+    tokens_in = sum(each.tokens[bucket] for each in lines for bucket in INPUT_BUCKETS)
+    return FreeUse(
+        provider=provider,
+        model=model,
+        lines=sum(each.count for each in lines),
+        input_tokens=tokens_in,
+        output_tokens=sum(sum(each.tokens.values()) for each in lines) - tokens_in,
+        compared_lines=sum(each.count for each in elsewhere),
+        reference_nano=round(sum((each.cost for each in elsewhere), Fraction())) if elsewhere else None,
+    )
 
 
-def _days_inside(start: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """The first and the last midnight UTC of a range."""
-    first = (start.astimezone(UTC) + timedelta(days=1, microseconds=-1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return first, end.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+def _at_reference(asked: Asked, groups: list[Group], reference: Choice) -> dict[tuple[str, str], list[Compared]]:
+    """What the lines of each free model would have cost at the reference's prices of their time, where it had one."""
+    found: dict[tuple[str, str], list[Compared]] = defaultdict(list)
+    for start, end, inside in between_prices(asked, groups, [reference]):
+        card = reference.card_at(start)
+        if card is None:
+            continue
+        for group, lines in priced(inside):
+            if lines.is_free and not lines.card.context_tiers:  # of others no column says which lines were free
+                of: dict[str, str | int] = {"deployment_id": group.served_id, "price_id": lines.card.id, "model_asked": group.asked}
+                found[group.provider, group.model].append(compare(asked, of, group.sums, card, start, end))
+    return found
 
 
-def _priced(groups: list[_Group]) -> Iterator[_Lines]:
-    for group in groups:
-        card = _readable(group.card)
-        if card is not None:
-            rates = rates_for(card, group.above_input_tokens + 1)
-            yield _Lines(group.provider, group.model, card, rates, *_line_sums(group.sums))
-
-
-def _readable(stored: str) -> PriceCard | None:
-    try:
-        return card_from_json(json.loads(stored))
-    except msgspec.ValidationError:
-        return None
-
-
-_SUMS: Final = ", ".join(f"coalesce(sum({column}), 0)" for column in cards.SUMS)
-
-
-def _line_sums(row: Sequence[int]) -> tuple[int, int, dict[str, int], int]:
-    count, billed_nano, *tokens, tool_calls = (int(value) for value in row)
-    return count, billed_nano, dict(zip(BUCKETS, tokens, strict=True)), tool_calls
-
-
-def _read(statement: str, params: Params) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, params)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
-
-
-# --------------------------------------------------------------------------- the model asked for, and the one that served
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """The model a name stands for, and its cards with the instants from which they are in force, in order."""
-
-    deployment_id: int
-    cards: tuple[tuple[datetime, PriceCard], ...]
-
-    def card_at(self, instant: datetime) -> PriceCard | None:
-        return next((card for start, card in reversed(self.cards) if start <= instant), None)
-
-
-def _routing(asked: Asked, groups: list[_Group]) -> RoutingSavings:
-    choices = {name: _choice(name) for name in {name for name, _ in _elsewhere(groups)}}
-    compared: list[_Compared] = []
+def _routing(asked: Asked, groups: list[Group]) -> RoutingSavings:
+    choices = {name: choice_of(name) for name in {name for name, _ in _elsewhere(groups)}}
+    compared: list[Compared] = []
     elsewhere = 0
-    for start, end, inside in _between_prices(asked, groups, [choice for choice in choices.values() if choice is not None]):
+    for start, end, inside in between_prices(asked, groups, [choice for choice in choices.values() if choice is not None]):
         for (name, served_id), row in _elsewhere(inside).items():
             choice = choices[name]
             if choice is not None and choice.deployment_id == served_id:
@@ -269,21 +156,17 @@ def _routing(asked: Asked, groups: list[_Group]) -> RoutingSavings:
             card = choice.card_at(start) if choice is not None else None
             if card is None:
                 continue
-            lines = _Lines("", "", card, card, *_line_sums(row))
-            if card.windows or card.context_tiers or not knows_fee(card, lines.tool_calls):
-                compared.append(_compared_line_by_line(asked, {"model_asked": name, "deployment_id": served_id}, card, start, end))
-            else:
-                compared.append(_Compared(lines.count, lines.billed_nano, lines.listed * lines.share_paid))
+            compared.append(compare(asked, {"model_asked": name, "deployment_id": served_id}, row, card, start, end))
     counted = sum(part.count for part in compared)
     return RoutingSavings(
         lines=counted,
-        asked_nano=round(sum((part.asked for part in compared), Fraction())),
+        asked_nano=round(sum((part.cost for part in compared), Fraction())),
         billed_nano=sum(part.billed_nano for part in compared),
         unknown_lines=elsewhere - counted,
     )
 
 
-def _elsewhere(groups: Iterable[_Group]) -> dict[tuple[str, int], tuple[int, ...]]:
+def _elsewhere(groups: Iterable[Group]) -> dict[tuple[str, int], tuple[int, ...]]:
     """Sums of lines whose model is not the one asked for by name, by that name and the deployment that served."""
     found: dict[tuple[str, int], tuple[int, ...]] = {}
     for group in groups:
@@ -291,59 +174,3 @@ def _elsewhere(groups: Iterable[_Group]) -> dict[tuple[str, int], tuple[int, ...
             before = found.get((group.asked, group.served_id), (0,) * len(group.sums))
             found[group.asked, group.served_id] = tuple(map(add, before, group.sums))
     return found
-
-
-def _between_prices(asked: Asked, groups: list[_Group], choices: list[_Choice]) -> Iterator[tuple[datetime, datetime, Iterable[_Group]]]:
-    """The range in parts in which no price changes, and the groups of each."""
-    start, end = asked.period.start_at, asked.period.end_at
-    changes = {at for choice in choices for at, _ in choice.cards if start < at < end}
-    if not changes:
-        yield start, end, groups
-        return
-    for first, last in pairwise([start, *sorted(changes), end]):
-        yield first, last, _groups(asked, first, last)
-
-
-def _choice(name: str) -> _Choice | None:
-    wanted = _deployment_asked(name)
-    if wanted is None:
-        return None
-    prices = Price.objects.filter(deployment=wanted).order_by("valid_from", "id")
-    return _Choice(wanted.pk, tuple((price.valid_from, price.card(wanted.provider.discount_ppm)) for price in prices))
-
-
-def _deployment_asked(name: str) -> Deployment | None:
-    """The first choice of a route, ``provider/model``, or a model that only one provider has; else nobody can say its price."""
-    route = Route.objects.filter(name=name).first()
-    if route is not None:
-        first = route.choices.select_related("deployment__provider").order_by("priority", "id").first()
-        return first.deployment if first is not None else None
-    slug, _, model = name.partition("/")
-    found = [*Deployment.objects.filter(provider__slug=slug, name=model).select_related("provider")[:1]]
-    found = found or [*Deployment.objects.filter(name=name).select_related("provider")[:2]]
-    return found[0] if len(found) == 1 else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Compared:
-    count: int
-    billed_nano: int
-    asked: Fraction
-
-
-def _compared_line_by_line(asked: Asked, pair: Mapping[str, str | int], card: PriceCard, start: datetime, end: datetime) -> _Compared:
-    """Where the time of day or the size of the input chooses the price, or calls of tools have none."""
-    where, params = cards.of_lines(start, end, {**asked.only.conditions, **pair})
-    ids = [row[0] for row in _read(f"SELECT e.id FROM {where}", params)]
-    lines = [line for first in range(0, len(ids), 1000) for line in LedgerEntry.objects.filter(pk__in=ids[first : first + 1000])]
-    costs = [(cost, line.cost_nano) for line in lines if (cost := _cost_at(card, line)) is not None]
-    return _Compared(len(costs), sum(billed for _, billed in costs), Fraction(sum(cost for cost, _ in costs)))
-
-
-def _cost_at(card: PriceCard, line: LedgerEntry) -> int | None:
-    if not knows_fee(card, line.provider_tool_calls):
-        return None
-    try:
-        return cost_of(line.usage, card_at(card, line.dispatched_at))
-    except UsageUnknown:
-        return None

@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,6 +25,7 @@ from usage.report_sums import Asked
 from usage.reports import DateRange, LineFilter
 from usage.rollups import roll_up
 from usage.savings import FreeUse, savings
+from usage.savings_lines import Choice, choice_of
 
 NOVEMBER = DateRange(date(2026, 11, 1), date(2026, 12, 1), ZoneInfo("UTC"))
 DOLLAR = 10**9
@@ -109,6 +110,56 @@ def test_R510_free_models_show_tokens_and_no_amount() -> None:
         line(price_card=json.loads(card_json(replace(free, tool_call_nano=1)))),
     )
     assert saved().free == (FreeUse("ollama", "llama", 2, 20, 12),)
+
+
+FREE = PriceCard(id=9, input_nano_per_mtok=0, output_nano_per_mtok=0)
+EIGHTH = datetime(2026, 11, 8, tzinfo=UTC)
+TIER_NOBODY_REACHES = {"above_input_tokens": 10 * MTOK, "input_nano_per_mtok": 1, "output_nano_per_mtok": 1}
+
+
+def free_line(**changes: Any) -> LedgerEntry:
+    return priced(FREE, provider_slug="ollama", model_name="llama", cost_nano=0, price_id=9, **changes)
+
+
+def dear_model(**figures: Any) -> Choice:
+    """One dollar per million tokens in, two out, from the eighth twice as much, less a tenth."""
+    provider = Provider.objects.create(slug="dear", label="Dear", kind="openai", base_url="https://dear.example", discount_ppm=100_000)
+    model = Deployment.objects.create(provider=provider, name="big", upstream_model="big", capabilities=["chat"])
+    for factor, start in ((1, datetime(2026, 1, 1, tzinfo=UTC)), (2, EIGHTH)):
+        rates = {"input_nano_per_mtok": factor * DOLLAR, "output_nano_per_mtok": 2 * factor * DOLLAR}
+        Price.objects.create(deployment=model, valid_from=start, source="page", **{**rates, **figures})
+    choice = choice_of("dear/big")
+    assert choice is not None
+    return choice
+
+
+@pytest.mark.parametrize("figures", [{}, {"context_tiers": [{**TIER_NOBODY_REACHES}]}])
+def test_R510_what_free_models_did_is_priced_at_another_model_of_the_time(figures: dict[str, Any]) -> None:
+    """By sums or, where tiers choose the price, line by line: the same."""
+    before, after = EIGHTH - timedelta(microseconds=1), EIGHTH
+    post(
+        free_line(input_tokens=MTOK, output_tokens=MTOK, dispatched_at=before),
+        free_line(input_tokens=MTOK, output_tokens=0, dispatched_at=after),
+        free_line(input_tokens=0, output_tokens=0, provider_tool_calls=3, dispatched_at=after),
+        priced(CARD, input_tokens=MTOK, dispatched_at=after),
+    )
+    reference = dear_model(**figures)
+    from_lines = savings(Asked(NOVEMBER, LineFilter()), reference).free
+    roll_up(NOON)
+    assert savings(Asked(NOVEMBER, LineFilter()), reference).free == from_lines
+    (use,) = from_lines
+    assert (use.lines, use.compared_lines) == (3, 2), "nobody knows what the other model charges for calls of its tools"
+    assert use.reference_nano == (3 * DOLLAR + 2 * DOLLAR) * 9 // 10
+
+
+def test_R510_without_a_price_at_that_time_nothing_is_compared() -> None:
+    post(free_line(input_tokens=MTOK, dispatched_at=EIGHTH))
+    reference = dear_model()
+    Price.objects.update(valid_from=EIGHTH + timedelta(days=1))
+    (use,) = savings(Asked(NOVEMBER, LineFilter()), choice_of("dear/big")).free
+    assert (use.lines, use.compared_lines, use.reference_nano) == (1, 0, None)
+    (use,) = savings(Asked(NOVEMBER, LineFilter()), reference).free
+    assert use.compared_lines == 1
 
 
 def test_R510_what_cannot_be_counted_is_counted_as_left_out() -> None:
@@ -304,3 +355,16 @@ def test_R510_the_report_says_how_each_figure_came_about(answer: APIClient) -> N
     assert shown["discounts"]["saved_usd"] == shown["routing"]["saved_usd"] == "0.000000000"
     assert shown["zero_cost"]["models"] == []
     assert all(len(shown[part]["how"]) > 20 for part in ("cache", "discounts", "routing", "zero_cost"))
+
+
+def test_R510_free_models_are_compared_with_the_model_named(answer: APIClient) -> None:
+    post(free_line(input_tokens=MTOK, output_tokens=MTOK, dispatched_at=EIGHTH))
+    dear_model()
+    november = {"start": "2026-11-01", "end": "2026-12-01"}
+    use = {"provider": "ollama", "model": "llama", "lines": 1, "input_tokens": MTOK, "output_tokens": MTOK}
+    plain = answer.get("/api/v1/ai/admin/savings", november).json()["zero_cost"]
+    assert plain["models"] == [{**use, "compared_lines": 0, "compared_usd": None}]
+    compared = answer.get("/api/v1/ai/admin/savings", {**november, "compare_with": "dear/big"}).json()["zero_cost"]
+    assert compared["models"] == [{**use, "compared_lines": 1, "compared_usd": "5.400000000"}]
+    refused = answer.get("/api/v1/ai/admin/savings", {**november, "compare_with": "nobody"})
+    assert (refused.status_code, "compare_with" in refused.content.decode()) == (400, True)

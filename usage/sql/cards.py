@@ -27,6 +27,7 @@ KEY: Final = (
 )  # fmt: skip
 SUMS: Final = ("lines", "cost_nano", *COUNTS)
 
+_ASKED: Final = "coalesce(a.model_asked, '')"
 _INPUT: Final = " + ".join(f"coalesce(e.{bucket}, 0)" for bucket in INPUT_BUCKETS)
 _OF_LINE: Final = {
     "postgresql": {
@@ -88,12 +89,12 @@ def of_lines(start: datetime, end: datetime, conditions: Mapping[str, str | int]
 
 
 def _condition(column: str) -> str:
-    return "a.model_asked" if column == "model_asked" else line_value(column)
+    return _ASKED if column == "model_asked" else line_value(column)
 
 
 def _key(column: str) -> str:
     if column == "model_asked":
-        return "coalesce(a.model_asked, '')"
+        return _ASKED
     return _OF_LINE[connection.vendor].get(column) or line_value(column)
 
 

@@ -83,6 +83,12 @@ def test_I17_a_file_another_process_took_over_while_this_one_opened_it_spoils_no
     assert len(Spool(tmp_path, uuid.uuid4()).adopt()) == 2
 
 
+def test_I17_what_was_read_counts_though_the_file_is_gone_by_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, read = left_behind(tmp_path, 1), Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (read(path), path.unlink())[0])
+    assert Spool(tmp_path, uuid.uuid4()).adopt() == [kept]
+
+
 def test_I17_a_file_nobody_can_read_stays_and_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [left_behind(tmp_path, cost) for cost in (1, 2, 3)]
     second = sorted(tmp_path.iterdir())[1]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from providers.models import ConfigVersion, Route
 from providers.upstream.types import TokenUsage
@@ -18,7 +19,7 @@ from tests.usage.world import reserve_order
 from usage.ledger_types import BudgetExceeded, ReserveOrder, Settlement, Void
 from usage.models import Attempt, Budget, BudgetPeriod, GatewayProcess, LedgerEntry
 from usage.posting import Outcome, Work, apply_batch, closing_row, current_statements
-from usage.sql.rows import ORPHANED
+from usage.sql.rows import ORPHANED, PeriodChange
 from usage.sweeper import sweep
 
 pytestmark = pytest.mark.django_db
@@ -82,6 +83,25 @@ def test_each_budgets_period_is_its_own_whatever_their_keys() -> None:
         post(replace(order(2, first), dispatched_at=NOON + timedelta(days=1)))
     periods = BudgetPeriod.objects.values_list("budget_id", "key", "held_nano").order_by("budget_id", "key")
     assert [*periods] == [(first.pk, "2026-11-15", 2), (first.pk, "2026-11-16", 4), (second.pk, "2026-11-15", 20)]
+
+
+def test_the_periods_asked_for_are_found_and_no_others() -> None:
+    first, second = budget_of("day"), budget_of("day")
+    post(order(1, first), order(1, second), replace(order(1, first), dispatched_at=NOON + timedelta(days=1)))
+    wanted = [(first.pk, "2026-11-16"), (second.pk, "2026-11-15"), (-1, "total")]
+    with connection.cursor() as cursor:
+        found = current_statements().resolve_periods(cursor, wanted)
+    assert found == {
+        (period.budget_id, period.key): period.pk for period in BudgetPeriod.objects.all() if (period.budget_id, period.key) in wanted
+    }
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(("taken", "more", "changed"), [(9, 1, 1), (10, 1, 0), (11, 0, 1)])
+def test_M05_the_last_request_fits_the_statement_and_none_more(taken: int, more: int, changed: int) -> None:
+    period = BudgetPeriod.objects.create(budget=budget_of(cap_requests=10), key="total", requests=taken)
+    with connection.cursor() as cursor:
+        assert current_statements().change_periods(cursor, [PeriodChange(period.pk, posted_nano=1, requests=more)]) == changed
 
 
 def test_closing_one_of_two_open_attempts_leaves_the_other_and_its_budget() -> None:
@@ -157,3 +177,27 @@ def test_an_attempt_counts_in_all_its_periods_and_changes_no_other() -> None:
     assert [counts(budget) for budget in budgets] == [(0, 10), (0, 10), (0, 20)]
     post(settled(both, 3))
     assert [counts(budget) for budget in budgets] == [(3, 0), (3, 0), (0, 20)]
+
+
+def test_I17_orphans_are_swept_five_hundred_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr("usage.sweeper.apply_batch", lambda work, known: (sizes.append(len(work.closings)), apply_batch(work, known))[1])
+    template = order(1)
+    post(template)
+    attempt = Attempt.objects.get()
+    others = [{"pk": uuid.uuid4(), "attempt_no": number} for number in range(2, 502)]
+    kept = {field.attname: getattr(attempt, field.attname) for field in Attempt._meta.concrete_fields}
+    del kept["id"]
+    Attempt.objects.bulk_create([Attempt(**{**kept, **other}) for other in others])
+    assert sweep(NOON) == 501
+    assert sizes == [500, 1]
+
+
+def test_a_change_of_nothing_is_not_written() -> None:
+    assert PeriodChange(1).is_empty is True
+    assert not any(PeriodChange(1, **{name: 1}).is_empty for name in PeriodChange.__struct_fields__[1:])
+    free = order(0, budget_of())
+    post(free)
+    with CaptureQueriesContext(connection) as queries:
+        post(Void(free.attempt_id))
+    assert not any("UPDATE usage_budgetperiod" in query["sql"] for query in queries)

@@ -245,3 +245,15 @@ def test_R510_sums_by_card_and_spans_need_no_connection_that_is_open_already() -
         connection.close()
         start()
     assert len(read(cards.from_lines(MIDNIGHT, NOON + QUARTER, {}))) == 1
+
+
+@pytest.mark.parametrize("card", [{}, {"context_tiers": "none"}, {"context_tiers": [{"above_input_tokens": "1"}]}])
+def test_R510_a_card_nobody_can_read_has_no_tiers(card: dict[str, Any]) -> None:
+    (entry,) = post(line(price_card=card))
+    cards.add_lines(0, entry.pk)
+    assert UsageByCard.objects.get().above_input_tokens == -1
+
+
+def test_R510_the_very_first_line_is_read_too() -> None:
+    post(of_card(pk=1, cost_nano=5))
+    assert [row["cost_nano"] for row in read(cards.from_lines(MIDNIGHT, NOON + QUARTER, {}))] == [5]

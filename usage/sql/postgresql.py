@@ -161,8 +161,8 @@ class PostgresStatements:
 
     def open(self, cursor: CursorWrapper) -> int:
         cursor.execute(OPEN, [LOCK_TIMEOUT, STATEMENT_TIMEOUT])
-        row = cursor.fetchone()
-        return int(row[2] or 0) if row else 0
+        (row,) = cursor.fetchall()
+        return int(row[2] or 0)
 
     def close_attempts(self, cursor: CursorWrapper, rows: Sequence[ClosingRow], now: datetime) -> list[ClosedAttempt]:
         cursor.execute(CLOSE, [encode(rows), now])

@@ -101,10 +101,25 @@ def test_the_task_of_a_cancelled_reservation_is_cancelled_and_its_answer_goes_no
         await asyncio.wait([task])
         assert task.cancelled()
         transactions.gate.set()
-        await ledger.reserve(reserve_order(1))
+        await asyncio.wait_for(ledger.reserve(reserve_order(1)), 10)
 
     asyncio.run(cancel())
     assert complaints == []
+    assert ledger.stop(10)
+    assert sorted(Attempt.objects.values_list("status", flat=True)) == ["dispatched", "voided"]
+
+
+def test_a_reservation_that_took_too_long_is_refused_and_voided_when_it_is_made(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, transactions: Transactions
+) -> None:
+    monkeypatch.setattr("usage.ledger.RESERVE_WAIT_S", 0.5)
+    transactions.gate.clear()
+    with pytest.raises(LedgerUnavailable, match="did not answer in time"):
+        asyncio.run(ledger.reserve(reserve_order(1)))
+    assert transactions.entered.wait(10)
+    transactions.gate.set()
+    assert ledger.stop(10)
+    assert Attempt.objects.get().status == "voided"
 
 
 def test_a_closing_that_takes_longer_is_told_of_and_answered(

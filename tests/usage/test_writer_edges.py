@@ -150,12 +150,17 @@ def test_a_busy_writer_beats_and_sweeps_no_more_than_that(
     assert len(sweeps) == 1
 
 
-def test_an_idle_writer_waits_without_turning(lone: LedgerWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_writer_waits_without_turning(
+    transactional_db: None, transactions: Transactions, house_kept: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looks: list[None] = []
     monkeypatch.setattr(writer, "HEARTBEAT_S", 0.5)
     monkeypatch.setattr(writer, "time", SimpleNamespace(monotonic=lambda: (looks.append(None), time.monotonic())[1]))
-    reserved(lone)
+    idle = LedgerWriter(uuid.uuid4())
+    idle.start()
+    assert house_kept.wait(10)
     threading.Event().wait(0.3)
+    assert idle.stop(10)
     assert len(looks) < 50
 
 
@@ -222,7 +227,7 @@ def test_what_was_given_up_is_posted_once_the_database_is_back_without_another_c
     lone: LedgerWriter, transactions: Transactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = reserved(lone)
-    monkeypatch.setattr(writer, "UNPOSTED_RETRY_S", 0.01)
+    monkeypatch.setattr(writer, "UNPOSTED_RETRY_S", 0.3)
     transactions.is_away = True
     answered(lone, settled(order))
     transactions.is_away = False

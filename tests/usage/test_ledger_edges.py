@@ -114,11 +114,15 @@ def test_a_reservation_that_took_too_long_is_refused_and_voided_when_it_is_made(
 ) -> None:
     monkeypatch.setattr("usage.ledger.RESERVE_WAIT_S", 0.5)
     transactions.gate.clear()
-    with pytest.raises(LedgerUnavailable, match="did not answer in time"):
-        asyncio.run(ledger.reserve(reserve_order(1)))
-    assert transactions.entered.wait(10)
-    transactions.gate.set()
-    assert ledger.stop(10)
+
+    async def give_up() -> None:
+        with pytest.raises(LedgerUnavailable, match="did not answer in time"):
+            await ledger.reserve(reserve_order(1))
+        assert await asyncio.to_thread(transactions.entered.wait, 10)
+        transactions.gate.set()
+        assert await asyncio.to_thread(ledger.stop, 10)
+
+    asyncio.run(give_up())
     assert Attempt.objects.get().status == "voided"
 
 

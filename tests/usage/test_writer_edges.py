@@ -249,7 +249,11 @@ def test_what_was_given_up_is_not_tried_at_once_and_holds_up_no_end(lone: Ledger
 # ------------------------------------------------------------------ abandoned
 
 
-def test_an_abandoned_reservation_is_dropped_while_queued_and_voided_once_made(lone: LedgerWriter, transactions: Transactions) -> None:
+def test_an_abandoned_reservation_is_dropped_while_queued_and_voided_once_made(
+    lone: LedgerWriter, transactions: Transactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, next_wake = threading.Event(), LedgerWriter._next_wake
+    monkeypatch.setattr(LedgerWriter, "_next_wake", lambda self: (len(transactions.works) == 3 and waits.set(), next_wake(self))[1])
     budget = gateway_budget(10)
     made, queued, refused = reserve_order(10, [budget]), Pending(reserve_order(0)), reserve_order(11, [budget])
     transactions.gate.clear()
@@ -261,6 +265,7 @@ def test_an_abandoned_reservation_is_dropped_while_queued_and_voided_once_made(l
     refused_pending, made_pending = answered(lone, refused), answered(lone, made)
     assert isinstance(refused_pending.refusal, BudgetExceeded)
     lone.abandon(refused_pending)
+    assert waits.wait(10)
     lone.abandon(made_pending)
     assert transactions.closing.wait(10), "voided at once, with nothing else to do"
     assert lone.stop(10)

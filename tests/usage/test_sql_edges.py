@@ -201,3 +201,9 @@ def test_a_change_of_nothing_is_not_written() -> None:
     with CaptureQueriesContext(connection) as queries:
         post(Void(free.attempt_id))
     assert not any("UPDATE usage_budgetperiod" in query["sql"] for query in queries)
+
+
+def test_R503_a_budget_that_only_warns_refuses_nothing_and_counts_all_the_same() -> None:
+    budget = budget_of(cap_nano=10, cap_requests=0, enforcement="warn")
+    assert post(order(11, budget)).refusals == {}
+    assert counts(budget) == (0, 11)

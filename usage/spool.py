@@ -53,11 +53,16 @@ class Spool:
             self._file = None
 
     def adopt(self) -> list[ClosingRow]:
-        """The rows that dead processes left, now in this one's own file as well; their files are gone afterwards."""
+        """The rows that dead processes left, now in this one's own file as well; their files are gone afterwards.
+
+        A file that cannot be taken over stays for the next process and keeps nobody from the others.
+        """
         rows: list[ClosingRow] = []
         for path in sorted(self._folder.glob(f"*{SUFFIX}")) if self._folder.is_dir() else ():
-            if path != self._path:
-                rows += self._adopt_one(path)
+            try:
+                rows += self._adopt_one(path) if path != self._path else []
+            except OSError as error:
+                log.error("settlements on disk could not be read", file=path.name, error=type(error).__name__)
         return rows
 
     def _adopt_one(self, path: Path) -> list[ClosingRow]:
@@ -70,7 +75,7 @@ class Spool:
             rows = [*_rows_of(path)]
             self.add(rows)
             path.unlink(missing_ok=True)
-        except BlockingIOError:  # its process lives
+        except (BlockingIOError, FileNotFoundError):  # its process lives, or another one has just taken it over
             return []
         finally:
             os.close(handle)

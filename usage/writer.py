@@ -164,9 +164,7 @@ class LedgerWriter:
             batch.append(self._unposted.popleft())
         while self._queue and len(batch) < BATCH_MAX:
             pending = self._queue.popleft()
-            if pending.abandoned:
-                pending.done = True
-            else:
+            if not pending.abandoned:
                 batch.append(pending)
         return batch
 
@@ -239,10 +237,12 @@ class LedgerWriter:
         waiting = [*closings, *(voids if uncertain else ())]
         with self._ready:
             self._retry_at = time.monotonic() + UNPOSTED_RETRY_S
-            kept = waiting[: UNPOSTED_MAX - len(self._unposted)]
+            room = UNPOSTED_MAX - len(self._unposted)
+            # What is on disk stays: that file is removed once nothing is waiting any more.
+            kept = [each for position, each in enumerate(waiting) if position < room or each.spooled]
             self._unposted.extend(kept)
-        for each in waiting[len(kept) :]:
-            log.error("ledger closing dropped, the sweeper will estimate it", attempt_id=_attempt_id(each))
+        for each in (each for each in waiting if each not in kept):
+            log.error("ledger closing dropped, the sweeper will estimate it", attempt_id=each.operation.attempt_id)
         self._keep_on_disk(kept)
         self._deliver(closings)
 
@@ -340,8 +340,6 @@ class LedgerWriter:
         with self._ready:
             self._open = False
             rest = [*(each for each in self._in_flight if not each.done), *self._queue, *self._unposted]
-            self._queue.clear()
-            self._unposted.clear()
         if rest:
             log.error("ledger stopped with unposted operations", count=len(rest))
         self._refuse([each for each in rest if isinstance(each.operation, ReserveOrder)], LedgerUnavailable("the ledger has stopped"))
@@ -364,8 +362,3 @@ def _wake(batch: Sequence[Pending]) -> None:
             future.set_result(None)
         else:
             future.set_exception(pending.refusal)
-
-
-def _attempt_id(pending: Pending) -> str:
-    operation = pending.operation
-    return operation.attempt_id if isinstance(operation, ClosingRow) else operation.attempt_id.hex

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 
+from tests.usage.transactions import Transactions
+from usage import writer
 from usage.ledger import Ledger
 
 
@@ -22,3 +26,15 @@ def ledger(transactional_db: None) -> Iterator[Ledger]:
     ledger.start()
     yield ledger
     assert ledger.stop(10)
+
+
+@pytest.fixture
+def transactions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Transactions:
+    """Those of writers of this test: no waits between tries, nothing done by the clock, and a spool of their own."""
+    stand_in = Transactions()
+    monkeypatch.setattr(writer, "apply_batch", stand_in)
+    monkeypatch.setattr(writer, "RETRY_DELAYS_S", (0, 0, 0))
+    for name in ("HEARTBEAT_S", "SWEEP_S", "UNPOSTED_RETRY_S"):
+        monkeypatch.setattr(writer, name, 60.0)
+    monkeypatch.setattr(settings, "VAR_DIR", tmp_path)
+    return stand_in

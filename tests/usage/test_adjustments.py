@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection
+from django.utils import timezone
 
 from tests.usage.world import assert_balanced, gateway_budget, reserve_order, settlement
 from usage.actions import ActionRefused
 from usage.adjustments import adjust_attempt, reset_budget
 from usage.ledger import reserve_now, settle_now
-from usage.models import Attempt, BudgetAdjustment, BudgetPeriod, LedgerEntry
+from usage.models import Attempt, BudgetAdjustment, BudgetPeriod, GatewayProcess, LedgerEntry
+from usage.sweeper import sweep
 from usage.verification import verify_ledger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,6 +52,17 @@ def test_a_credit_above_the_cost_or_without_a_reason_is_refused(transactional_db
     with pytest.raises(ActionRefused, match=complaint):
         adjust_attempt(attempt, amount, reason, ADMIN)
     assert LedgerEntry.objects.count() == 1
+
+
+def test_an_adjustment_of_a_corrected_estimate_names_what_the_call_was_first_billed_by(transactional_db: None) -> None:
+    order = reserve_order(100)
+    reserve_now(order)
+    GatewayProcess.objects.all().delete()
+    sweep(timezone.now())
+    settle_now(settlement(order, 40, upstream_id="late"))
+    adjusting = adjust_attempt(Attempt.objects.get(), -40, "all of it", ADMIN)
+    assert (adjusting.basis, adjusting.upstream_id) == ("estimated", "")
+    assert [*LedgerEntry.objects.order_by("pk").values_list("cost_nano", flat=True)] == [100, -60, -40]
 
 
 def test_an_open_attempt_cannot_be_adjusted(transactional_db: None) -> None:

@@ -233,3 +233,35 @@ def test_a_ceiling_is_booked_whatever_was_used() -> None:
 @given(cards)
 def test_a_card_survives_its_ledger_copy(card: PriceCard) -> None:
     assert card_from_json(json.loads(card_json(card))) == card
+
+
+@pytest.mark.parametrize(
+    ("calls", "fee", "nano"),
+    [
+        (None, 10_000_000, 5_000_000),
+        (0, 10_000_000, 5_000_000),
+        (1, 10_000_000, 15_000_000),
+        (3, 10_000_000, 35_000_000),
+        (3, 0, 5_000_000),
+        (3, None, 5_000_000),
+        (10_000_000_000, 1, 10_005_000_000),
+    ],
+)
+def test_each_call_of_a_providers_tool_costs_its_fee_on_top(calls: int | None, fee: int | None, nano: int) -> None:
+    card = replace(FULL, tool_call_nano=fee)
+    usage = TokenUsage(input_tokens=0, output_tokens=0, provider_tool_calls=calls)
+    assert cost_of(usage, card) == nano
+    assert cost_of(usage, replace(card, discount_ppm=200_000)) == nano * 8 // 10
+
+
+@pytest.mark.parametrize("calls", [-1, 10_000_000_001])
+def test_an_absurd_number_of_tool_calls_is_no_measurement(calls: int) -> None:
+    with pytest.raises(UsageUnknown, match="tool calls"):
+        cost_of(TokenUsage(input_tokens=0, output_tokens=0, provider_tool_calls=calls), PLAIN)
+
+
+@pytest.mark.parametrize(("fee", "nano"), [(10_000_000, 35_000_000), (0, 5_000_000), (None, 5_000_000)])
+def test_worst_case_holds_the_fees_of_the_tools_that_may_be_called(fee: int | None, nano: int) -> None:
+    card = replace(FULL, tool_call_nano=fee)
+    assert worst_case(0, 0, 1, card, tool_calls=3) == nano
+    assert worst_case(0, 0, 1, card) == 5_000_000

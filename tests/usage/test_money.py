@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from fractions import Fraction
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.upstream.types import ContextTier, PriceCard, Rates, TokenUsage
-from usage.money import MAX_NANO, UsageUnknown, card_from_json, card_json, cost_of, estimate, most_tokens, worst_case
+from usage.money import MAX_NANO, UsageUnknown, card_at, card_from_json, card_json, cost_of, estimate, most_tokens, worst_case
 
 PLAIN = PriceCard(id=1, input_nano_per_mtok=2_500_000_000, output_nano_per_mtok=10_000_000_000)
 FULL = PriceCard(
@@ -265,3 +266,7 @@ def test_worst_case_holds_the_fees_of_the_tools_that_may_be_called(fee: int | No
     card = replace(FULL, tool_call_nano=fee)
     assert worst_case(0, 0, 1, card, tool_calls=3) == nano
     assert worst_case(0, 0, 1, card) == 5_000_000
+
+
+def test_a_card_without_windows_is_the_one_to_fix_at_any_hour() -> None:
+    assert card_at(FULL, datetime(2026, 11, 21, tzinfo=UTC)) is FULL

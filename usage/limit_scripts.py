@@ -5,6 +5,8 @@ the step and time goes on from where it was. A step forward ends windows early, 
 
 Sliding window: ``used`` is the sum of the slots from ``first`` on, ``last`` the newest. Token bucket: ``used`` drains at
 ``limit`` per window; ``empty`` is when it last ran dry, for what was taken before has drained and cannot be given back.
+
+``ARGV``: now in ms (empty: the server's clock), mode; then per key: kind, window in ms, limit, capacity, amount, taken at.
 """
 
 from __future__ import annotations
@@ -13,10 +15,6 @@ import hashlib
 from typing import Final
 
 from usage.limit_types import SLOTS
-
-FIELDS_PER_KEY: Final = 6
-HEAD: Final = 2
-"""``ARGV``: now in ms (empty: the server's clock), mode; then per key: kind, window in ms, limit, capacity, amount, taken at."""
 
 DECIDE: Final = (
     f"local SLOTS, TINY = {SLOTS}, 1e-6"

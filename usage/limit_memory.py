@@ -88,6 +88,7 @@ class MemoryBuckets:
         self._clock = clock
         self._lock = threading.Lock()
         self._counters: dict[tuple[str, str, bool], tuple[_Counter, Limit]] = {}
+        self._look_above = COUNTERS_MAX
 
     def apply(self, mode: Mode, asks: tuple[Ask, ...]) -> Verdict:
         with self._lock:
@@ -111,11 +112,13 @@ class MemoryBuckets:
         return counter
 
     def _drop_unused(self, now_ms: int) -> None:
-        if len(self._counters) <= COUNTERS_MAX:
+        """Looks again once there are twice as many, or a process with many callers would look at all of them for each call."""
+        if len(self._counters) <= self._look_above:
             return
         for counter, limit in self._counters.values():
             counter.advance(limit, now_ms)
         self._counters = {name: kept for name, kept in self._counters.items() if kept[0].used > 0}
+        self._look_above = max(COUNTERS_MAX, 2 * len(self._counters))
 
 
 def _name(limit: Limit) -> tuple[str, str, bool]:

@@ -156,11 +156,8 @@ def _taken_over(record: IdempotencyRecord, question: Question, now: datetime) ->
 
 def _opened(record: IdempotencyRecord, status: int) -> StoredAnswer:
     """Raises ``GatewayError`` 409 when the answer was too large to keep or cannot be opened."""
-    sealed = bytes(record.sealed_body)
-    if not sealed:
-        raise _not_kept(record.request_id)
     try:
-        body = secrets.open_sealed(sealed, _place(record.pk)).reveal().encode("latin-1")
+        body = secrets.open_sealed(bytes(record.sealed_body), _place(record.pk)).reveal().encode("latin-1")
     except CredentialLocked:
         raise _not_kept(record.request_id) from None
     return StoredAnswer(status, record.content_type, record.headers, body)

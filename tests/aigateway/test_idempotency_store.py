@@ -157,10 +157,10 @@ def test_a_request_of_a_process_is_an_orphan_once_both_are_silent_for_20_seconds
     limit, day = timedelta(seconds=20), timedelta(days=1)
     dead, alive = process(limit), process(limit - INSTANT)
     stopped = process(timedelta(0), stopped_at=NOW)
-    assert store._is_orphan(under_way(dead, limit), NOW)
-    assert not store._is_orphan(under_way(dead, limit - INSTANT), NOW), "it may not have reported yet"
-    assert not store._is_orphan(under_way(alive, day), NOW)
-    assert store._is_orphan(under_way(stopped, day), NOW)
+    assert store._is_orphan(under_way(dead, limit), NOW) is True
+    assert store._is_orphan(under_way(dead, limit - INSTANT), NOW) is False, "it may not have reported yet"
+    assert store._is_orphan(under_way(alive, day), NOW) is False
+    assert store._is_orphan(under_way(stopped, day), NOW) is True
 
 
 def test_M01_a_call_that_is_open_on_the_ledger_makes_nobody_an_orphan() -> None:

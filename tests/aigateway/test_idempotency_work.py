@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Callable
 from io import BytesIO
 from typing import Any
@@ -144,14 +145,15 @@ def test_only_whoever_was_asked_refuses_for_good() -> None:
     assert idempotency._is_final(refused(400, NOT_ASKED, ASKED))
 
 
-async def test_the_work_of_a_client_that_left_goes_on_and_counts_as_in_flight_until_it_is_done(asking: Asking) -> None:
-    under_way, may_end = asyncio.Event(), asyncio.Event()
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_work_of_a_client_that_left_goes_on_and_counts_as_in_flight_until_it_answers(asking: Asking, stream: bool) -> None:
+    under_way, may_end, upstream = asyncio.Event(), asyncio.Event(), Upstream(200)
 
     async def slow() -> HttpResponseBase:
         asking.calls += 1
         under_way.set()
         await may_end.wait()
-        return HttpResponse(b"late")
+        return upstream.response() if stream else HttpResponse(upstream.whole)
 
     asking._make = slow  # type: ignore[method-assign]
     leaving = asyncio.ensure_future(asking.ask("first"))
@@ -162,10 +164,11 @@ async def test_the_work_of_a_client_that_left_goes_on_and_counts_as_in_flight_un
     assert (leaving.cancelled(), asking.plane.in_flight) == (True, 1)
     may_end.set()
     await asking.over()
+    await asking.over()  # what reads a stream began meanwhile
     assert asking.plane.in_flight == 0
     again = await asking.ask("second")
     assert isinstance(again, HttpResponse)
-    assert (again.content, asking.calls) == (b"late", 1)
+    assert (again.content, asking.calls) == (upstream.whole, 1)
 
 
 # --------------------------------------------------------------------------- streams
@@ -208,6 +211,25 @@ async def test_a_stream_that_broke_off_is_not_kept(asking: Asking) -> None:
     await asking.ask("second")
     assert asking.calls == 2
     await asking.over()
+
+
+async def test_a_stream_that_raised_is_not_kept_and_ends_for_its_client(asking: Asking) -> None:
+    unheard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context["exception"]))
+
+    def fail() -> None:
+        raise ValueError("a defect")
+
+    upstream = Upstream(3, fail)
+    asking.answer = upstream.response
+    assert len(await read(await asking.ask("first"))) == 3
+    await asking.over()
+    asking.answer = Upstream(3).response
+    assert len(await read(await asking.ask("second"))) == 3
+    await asking.over()
+    assert (asking.calls, upstream.closed) == (2, 1)
+    gc.collect()
+    assert [type(error) for error in unheard] == [ValueError], "and the log has it"
 
 
 @pytest.mark.parametrize(("size", "is_kept"), [(6, True), (5, False)])

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from usage import alerts
 from usage.alerts import note_crossed, undelivered
@@ -55,7 +57,9 @@ def test_of_several_new_thresholds_only_the_highest_is_to_be_told_and_the_next_o
     later = NOW + timedelta(hours=1)
     BudgetPeriod.objects.update(posted_nano=20_000)
     note_crossed(later)
-    note_crossed(later + timedelta(hours=1))
+    with CaptureQueriesContext(connection) as looked:
+        note_crossed(later + timedelta(hours=1))
+    assert not [each["sql"] for each in looked if "INSERT" in each["sql"]], "who finds nothing new writes nothing"
     highest = of.alerts.get(threshold_percent=100)
     assert (highest.used, highest.crossed_at, highest.mailed_at, highest.posted_at) == (20_000, later, None, None)
     assert of.alerts.count() == 3

@@ -62,6 +62,7 @@ def test_what_a_tier_changes_reaches_every_process(user: User, pro: Tier) -> Non
     set_account(user, pro)
     assert announced(before) == [f"user:{user.pk}"]
     made = set_tier_limit(pro, "day", Limits(5))
+    assert caps(user) == {"day": (5, None, None, "hard", "pro")}
     before = ConfigVersion.current()
     delete_tier_limit(made)
     assert (caps(user), announced(before), TierLimit.objects.count()) == ({}, ["budgets"], 0)

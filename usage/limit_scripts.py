@@ -32,7 +32,6 @@ local function name(number) return string.format('%.0f', number) end
 local function slots_of(bucket)
   local names = {}
   for slot = bucket.first, bucket.last do names[#names + 1] = name(slot) end
-  if #names == 0 then return {} end
   return redis.call('HMGET', bucket.key, unpack(names))
 end
 
@@ -57,7 +56,7 @@ local function load(key, base)
     bucket.width = bucket.window / SLOTS
     bucket.slot = math.floor(bucket.at / bucket.width)
     local oldest = math.floor((bucket.at - bucket.window) / bucket.width)
-    bucket.first, bucket.last = tonumber(stored[4]) or bucket.slot, tonumber(stored[5]) or bucket.slot - 1
+    bucket.first, bucket.last = tonumber(stored[4]) or bucket.slot, tonumber(stored[5]) or bucket.slot
     if bucket.first < oldest then
       local counts = slots_of(bucket)
       for index, count in ipairs(counts) do

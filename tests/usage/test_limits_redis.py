@@ -107,3 +107,13 @@ def test_a_counter_stays_until_nothing_counts_and_one_window_more(
     ten = limit(10, burst=burst)
     counting.take(ten, 3)
     assert reset_ms + MINUTE_MS - 5_000 < admin.pttl(name_of(admin, ten)) <= reset_ms + MINUTE_MS
+
+
+@pytest.mark.parametrize("burst", [None, 10])
+def test_I03_what_a_flushed_redis_forgot_cannot_be_given_back(counting: Counting, admin: redis.Redis, burst: int | None) -> None:
+    ten = limit(10, burst=burst)
+    taken = counting.take(ten, 4)
+    admin.flushall()
+    assert counting.correct(taken, -1).states[0].remaining == 10
+    assert counting.takes(ten, 10)
+    assert not counting.takes(ten, 1)

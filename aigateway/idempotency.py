@@ -145,12 +145,17 @@ class _Work:
 
     async def _kept(self, answer: store.StoredAnswer | None) -> bool:
         work = partial(store.release, self._claimed) if answer is None else partial(store.finish, self._claimed, answer)
-        try:
-            await _in_thread(work)
-        except (DatabaseError, InterfaceError) as error:
-            store.log.warning("idempotent_answer_not_kept_yet", error=type(error).__name__)
-            return False
-        return True
+        return await _in_thread(partial(_succeeds, work))
+
+
+def _succeeds(work: Callable[[], None]) -> bool:
+    """``False`` where the database is away just then."""
+    try:
+        work()
+    except (DatabaseError, InterfaceError) as error:
+        store.log.warning("idempotent_answer_not_kept_yet", error=type(error).__name__)
+        return False
+    return True
 
 
 def _appended(kept: list[bytes], chunk: bytes, size: int) -> list[bytes] | None:

@@ -65,6 +65,15 @@ async def test_nothing_is_booked_where_no_tokens_are_limited() -> None:
     assert asked.states is before
 
 
+async def test_what_redis_counted_and_took_with_it_changes_nothing_that_is_known() -> None:
+    asked = allowance(limit(100, measure="tokens"))
+    taken = await asked.take(PROVIDER, 40)
+    assert taken is not None
+    before = asked.states
+    await asked.book(replace(taken, is_shared=True), 15)
+    assert (asked.states, left(asked)) == (before, [60])
+
+
 async def test_a_request_whose_attempt_was_not_made_counts_at_its_next_one() -> None:
     asked = allowance(limit(10), limit(10, provider_id=PROVIDER.id))
     first = await asked.take(PROVIDER, 0)

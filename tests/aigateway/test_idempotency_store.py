@@ -137,6 +137,21 @@ def test_a_key_freed_between_two_looks_is_claimed_at_the_next() -> None:
     assert len(freed) == 1
 
 
+def test_a_key_freed_at_every_look_is_given_up_after_five(turn: Turn) -> None:
+    claimed()
+    looks = []
+
+    def free_it(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        done = execute(sql, *rest)
+        if "INSERT" in sql:
+            looks.append(IdempotencyRecord.objects.all().delete())
+        return done
+
+    with connection.execute_wrapper(free_it):
+        assert refusal(SECOND) == UNDER_WAY
+    assert len(looks) == 5
+
+
 # --------------------------------------------------------------------------- orphans
 
 

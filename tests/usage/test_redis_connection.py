@@ -112,6 +112,25 @@ async def test_a_lost_connection_ends_what_waits_on_it_at_once() -> None:
         await lost.close()
 
 
+async def test_a_caller_that_left_is_not_told_of_the_end() -> None:
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"+PONG\r\n")
+        await reader.read()
+
+    async with serving(mute) as port:
+        closing = connection(f"redis://127.0.0.1:{port}/0")
+        await closing.connect()
+        leaving, staying = (asyncio.ensure_future(closing.execute("GET", "name")) for _ in range(2))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait({leaving})
+        await closing.close()
+        with pytest.raises(RedisAway, match="closed"):
+            await staying
+        assert leaving.cancelled()
+
+
 async def test_two_who_connect_at_once_share_the_connection() -> None:
     async with serving(pong) as port:
         shared = connection(f"redis://127.0.0.1:{port}/0")
@@ -162,6 +181,7 @@ async def test_an_answer_that_is_late_ends_the_connection_and_one_that_is_there_
         await hasty.connect()
         answered = hasty._wire.send(("PING",))
         await answered
+        hasty._wire._is_due(asyncio.get_running_loop(), answered)
         hasty._wire._is_overdue(answered)
         assert hasty.is_connected
         hasty._wire._command_s = 0.02

@@ -26,8 +26,8 @@ from aigateway.errors import GatewayError
 THREADS = 2
 CHUNKS_AHEAD = 64
 """A stream is read so far ahead of its client."""
-KEEP_TRIES_S = (0.0, 0.5, 2.0, 8.0, 30.0)
-"""Waits before each try to keep an answer, should the database be away just then."""
+KEEP_AGAIN_AFTER_S = (0.5, 2.0, 8.0, 30.0)
+"""Waits before each further try to keep an answer, should the database be away just then."""
 NOT_FINAL = frozenset({402, 408, 409, 425, 429})
 T = TypeVar("T")
 Make = Callable[[], Awaitable[HttpResponseBase]]
@@ -137,7 +137,7 @@ class _Work:
             self._request.plane.upstreams.supervise(self._keep_later(answer))
 
     async def _keep_later(self, answer: store.StoredAnswer | None) -> None:
-        for pause_s in KEEP_TRIES_S[1:]:
+        for pause_s in KEEP_AGAIN_AFTER_S:
             await asyncio.sleep(pause_s)
             if await self._kept(answer):
                 return
@@ -145,12 +145,17 @@ class _Work:
 
     async def _kept(self, answer: store.StoredAnswer | None) -> bool:
         work = partial(store.release, self._claimed) if answer is None else partial(store.finish, self._claimed, answer)
-        try:
-            await _in_thread(work)
-        except (DatabaseError, InterfaceError) as error:
-            store.log.warning("idempotent_answer_not_kept_yet", error=type(error).__name__)
-            return False
-        return True
+        return await _in_thread(partial(_succeeds, work))
+
+
+def _succeeds(work: Callable[[], None]) -> bool:
+    """``False`` where the database is away just then."""
+    try:
+        work()
+    except (DatabaseError, InterfaceError) as error:
+        store.log.warning("idempotent_answer_not_kept_yet", error=type(error).__name__)
+        return False
+    return True
 
 
 def _appended(kept: list[bytes], chunk: bytes, size: int) -> list[bytes] | None:

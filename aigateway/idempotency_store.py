@@ -100,7 +100,7 @@ def claim(question: Question) -> Claim | StoredAnswer:
         if bytes(found.request_sha256) != question.sha256:
             raise _reused()
         if found.status is not None:
-            return _opened(found)
+            return _opened(found, found.status)
         if not _is_orphan(found, now):
             break
         if _taken_over(found, question, now):
@@ -154,16 +154,13 @@ def _taken_over(record: IdempotencyRecord, question: Question, now: datetime) ->
     return bool(orphan.update(process_id=question.process_id, request_id=question.request_id, created_at=now, expires_at=now + KEPT_FOR))
 
 
-def _opened(record: IdempotencyRecord) -> StoredAnswer:
+def _opened(record: IdempotencyRecord, status: int) -> StoredAnswer:
     """Raises ``GatewayError`` 409 when the answer was too large to keep or cannot be opened."""
-    sealed = bytes(record.sealed_body)
-    if not sealed:
-        raise _not_kept(record.request_id)
     try:
-        body = secrets.open_sealed(sealed, _place(record.pk)).reveal().encode("latin-1")
+        body = secrets.open_sealed(bytes(record.sealed_body), _place(record.pk)).reveal().encode("latin-1")
     except CredentialLocked:
         raise _not_kept(record.request_id) from None
-    return StoredAnswer(record.status or 200, record.content_type, record.headers, body)
+    return StoredAnswer(status, record.content_type, record.headers, body)
 
 
 def _place(record_id: int) -> secrets.SealContext:

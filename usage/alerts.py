@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from usage.models import Budget, BudgetAlert, BudgetPeriod, Period
@@ -28,24 +29,20 @@ class _Use:
         return tuple(each for each in THRESHOLDS_PERCENT if self.cap and self.used * 100 >= self.cap * each)
 
 
-def note_crossed(now: datetime) -> list[BudgetAlert]:
-    """Notes what the current periods crossed since the last look; returns the highest new threshold of each measure.
+def note_crossed(now: datetime) -> None:
+    """Notes what the current periods crossed since the last look.
 
     Lower thresholds that were jumped over are noted as well, as done: nobody needs three messages at once.
     """
-    found: list[BudgetAlert] = []
     for period in _current_periods(now):
         with transaction.atomic():
             for use in _uses(period):
-                found += _note(period, use, now)
-    return found
+                _note(period, use, now)
 
 
 def undelivered(tries_max: int) -> list[BudgetAlert]:
     """Alerts that a person has not been told of yet."""
-    waiting = BudgetAlert.objects.filter(mailed_at=None, tries__lt=tries_max) | BudgetAlert.objects.filter(
-        posted_at=None, tries__lt=tries_max
-    )
+    waiting = BudgetAlert.objects.filter(Q(mailed_at=None) | Q(posted_at=None), tries__lt=tries_max)
     return [*waiting.select_related("period__budget__user", "period__budget__api_key", "period__budget__team", "period__budget__provider")]
 
 
@@ -67,11 +64,9 @@ def _uses(period: BudgetPeriod) -> Iterator[_Use]:
             yield _Use(measure, used, cap)
 
 
-def _note(period: BudgetPeriod, use: _Use, now: datetime) -> list[BudgetAlert]:
+def _note(period: BudgetPeriod, use: _Use, now: datetime) -> None:
     known = set(period.alerts.filter(measure=use.measure).values_list("threshold_percent", flat=True))
     fresh = [percent for percent in use.crossed if percent not in known]
-    if not fresh or (known and max(fresh) < max(known)):
-        return []
     alerts = [
         BudgetAlert(
             period=period,
@@ -86,4 +81,3 @@ def _note(period: BudgetPeriod, use: _Use, now: datetime) -> list[BudgetAlert]:
         for percent in fresh
     ]
     BudgetAlert.objects.bulk_create(alerts, ignore_conflicts=True)
-    return [*period.alerts.filter(measure=use.measure, threshold_percent=fresh[-1], crossed_at=now)]

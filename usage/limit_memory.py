@@ -23,11 +23,11 @@ def monotonic_ms() -> int:
 
 @dataclass(slots=True)
 class _Counter:
+    """``slots`` come in the order of time."""
+
     at_ms: int
+    empty_at_ms: int
     used: float = 0
-    empty_at_ms: int = 0
-    first: int = 0
-    last: int = -1
     slots: dict[int, int] = field(default_factory=dict)
 
     def advance(self, limit: Limit, now_ms: int) -> None:
@@ -36,9 +36,8 @@ class _Counter:
         self.at_ms += elapsed_ms
         if limit.burst is None:
             oldest = (self.at_ms - limit.window_ms) // (limit.window_ms // SLOTS)
-            for slot in [slot for slot in self.slots if slot < oldest] if self.first < oldest else ():
+            while self.slots and (slot := next(iter(self.slots))) < oldest:
                 self.used -= self.slots.pop(slot)
-            self.first = max(self.first, oldest)
             return
         self.used -= elapsed_ms * limit.limit / limit.window_ms
         if self.used <= _TINY:
@@ -46,18 +45,17 @@ class _Counter:
 
     def add(self, ask: Ask) -> None:
         """Adds, also beyond the limit; gives back what still counts."""
-        amount = ask.amount
+        amount, gives_back = ask.amount, ask.amount < 0
         if ask.limit.burst is not None:
-            if amount > 0 or ask.taken_at_ms >= self.empty_at_ms:
+            if not gives_back or ask.taken_at_ms >= self.empty_at_ms:
                 self.used = max(0.0, self.used + amount)
             return
-        slot = (self.at_ms if amount > 0 else ask.taken_at_ms) // (ask.limit.window_ms // SLOTS)
-        if amount < 0:
+        slot = (ask.taken_at_ms if gives_back else self.at_ms) // (ask.limit.window_ms // SLOTS)
+        if gives_back:
             amount = -min(-amount, self.slots.get(slot, 0))
         if amount:
             self.slots[slot] = self.slots.get(slot, 0) + amount
             self.used += amount
-            self.last = max(self.last, slot)
 
     def wait_ms(self, ask: Ask) -> int | None:
         limit = ask.limit
@@ -68,14 +66,14 @@ class _Counter:
             return None
         if limit.burst is not None:
             return math.ceil((excess - _TINY) * limit.window_ms / limit.limit)
-        leaving = next(slot for slot in sorted(self.slots) if (excess := excess - self.slots[slot]) <= 0)
+        leaving = next(slot for slot in self.slots if (excess := excess - self.slots[slot]) <= 0)
         return self._free_at_ms(limit, leaving) - self.at_ms
 
     def reset_ms(self, limit: Limit) -> int:
         if self.used <= 0:
             return 0
         if limit.burst is None:
-            return self._free_at_ms(limit, self.last) - self.at_ms
+            return self._free_at_ms(limit, next(reversed(self.slots))) - self.at_ms
         return 0 if limit.limit == 0 else math.ceil(self.used * limit.window_ms / limit.limit)
 
     @staticmethod
@@ -90,34 +88,37 @@ class MemoryBuckets:
         self._clock = clock
         self._lock = threading.Lock()
         self._counters: dict[tuple[str, str, bool], tuple[_Counter, Limit]] = {}
+        self._look_above = COUNTERS_MAX
 
     def apply(self, mode: Mode, asks: tuple[Ask, ...]) -> Verdict:
         with self._lock:
             now_ms = self._clock()
-            counters = [self._counter(ask.limit, now_ms) for ask in asks]
-            waits = [0 if mode is Mode.CORRECT else counter.wait_ms(ask) for counter, ask in zip(counters, asks, strict=True)]
+            counted = [(self._counter(ask.limit, now_ms), ask) for ask in asks]
+            waits = [0 if mode is Mode.CORRECT else counter.wait_ms(ask) for counter, ask in counted]
             admitted = not any(wait != 0 for wait in waits)
             if admitted:
-                for counter, ask in zip(counters, asks, strict=True):
+                for counter, ask in counted:
                     if ask.amount:
                         counter.add(ask)
                         self._counters[_name(ask.limit)] = (counter, ask.limit)
                 self._drop_unused(now_ms)
-            states = tuple(_state(*each) for each in zip(counters, asks, waits, strict=True))
+            states = tuple(_state(counter, ask, wait) for (counter, ask), wait in zip(counted, waits, strict=True))
         return Verdict(admitted, asks, states, is_shared=False)
 
     def _counter(self, limit: Limit, now_ms: int) -> _Counter:
         found = self._counters.get(_name(limit))
-        counter = _Counter(now_ms) if found is None else found[0]
+        counter = _Counter(now_ms, empty_at_ms=now_ms) if found is None else found[0]
         counter.advance(limit, now_ms)
         return counter
 
     def _drop_unused(self, now_ms: int) -> None:
-        if len(self._counters) <= COUNTERS_MAX:
+        """Looks again once there are twice as many, or a process with many callers would look at all of them for each call."""
+        if len(self._counters) <= self._look_above:
             return
         for counter, limit in self._counters.values():
             counter.advance(limit, now_ms)
         self._counters = {name: kept for name, kept in self._counters.items() if kept[0].used > 0}
+        self._look_above = max(COUNTERS_MAX, 2 * len(self._counters))
 
 
 def _name(limit: Limit) -> tuple[str, str, bool]:

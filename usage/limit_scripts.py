@@ -5,6 +5,8 @@ the step and time goes on from where it was. A step forward ends windows early, 
 
 Sliding window: ``used`` is the sum of the slots from ``first`` on, ``last`` the newest. Token bucket: ``used`` drains at
 ``limit`` per window; ``empty`` is when it last ran dry, for what was taken before has drained and cannot be given back.
+
+``ARGV``: now in ms (empty: the server's clock), mode; then per key: kind, window in ms, limit, capacity, amount, taken at.
 """
 
 from __future__ import annotations
@@ -13,10 +15,6 @@ import hashlib
 from typing import Final
 
 from usage.limit_types import SLOTS
-
-FIELDS_PER_KEY: Final = 6
-HEAD: Final = 2
-"""``ARGV``: now in ms (empty: the server's clock), mode; then per key: kind, window in ms, limit, capacity, amount, taken at."""
 
 DECIDE: Final = (
     f"local SLOTS, TINY = {SLOTS}, 1e-6"
@@ -34,7 +32,6 @@ local function name(number) return string.format('%.0f', number) end
 local function slots_of(bucket)
   local names = {}
   for slot = bucket.first, bucket.last do names[#names + 1] = name(slot) end
-  if #names == 0 then return {} end
   return redis.call('HMGET', bucket.key, unpack(names))
 end
 
@@ -59,7 +56,7 @@ local function load(key, base)
     bucket.width = bucket.window / SLOTS
     bucket.slot = math.floor(bucket.at / bucket.width)
     local oldest = math.floor((bucket.at - bucket.window) / bucket.width)
-    bucket.first, bucket.last = tonumber(stored[4]) or bucket.slot, tonumber(stored[5]) or bucket.slot - 1
+    bucket.first, bucket.last = tonumber(stored[4]) or bucket.slot, tonumber(stored[5]) or bucket.slot
     if bucket.first < oldest then
       local counts = slots_of(bucket)
       for index, count in ipairs(counts) do

@@ -48,7 +48,7 @@ class Limit:
 
     def share(self, processes: int) -> Limit:
         """What one of so many processes enforces alone, at least 1 of what is not blocked."""
-        if processes == 1 or self.limit == 0:
+        if self.limit == 0:
             return self
         burst = None if self.burst is None else max(1, self.burst // processes)
         return replace(self, limit=max(1, self.limit // processes), burst=burst)

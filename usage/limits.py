@@ -6,6 +6,7 @@ counters changes how many requests get in for at most one window, and no budget 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -129,8 +130,6 @@ class RateLimiter:
 
     def _shares(self, asks: tuple[Ask, ...]) -> tuple[Ask, ...]:
         """Each process enforces its share; what is asked at once never exceeds it, or nobody could ask."""
-        if self._processes == 1:
-            return asks
         shares = [(ask, ask.limit.share(self._processes)) for ask in asks]
         return tuple(replace(ask, limit=share, amount=min(ask.amount, share.capacity or ask.amount)) for ask, share in shares)
 
@@ -142,13 +141,14 @@ class RateLimiter:
 
 def script_words(prefix: str, mode: Mode, asks: Sequence[Ask], now_ms: int | None = None) -> list[Word]:
     """How many keys, the keys and the arguments of ``DECIDE``."""
-    kinds = ["window" if ask.limit.burst is None else "bucket" for ask in asks]
-    words: list[Word] = [len(asks)]
-    words += (f"{prefix}:{ask.limit.key}:{ask.limit.window}:{kind}" for ask, kind in zip(asks, kinds, strict=True))
-    words += ("" if now_ms is None else now_ms, mode.value)
-    for ask, kind in zip(asks, kinds, strict=True):
-        words += (kind, ask.limit.window_ms, ask.limit.limit, ask.limit.capacity, ask.amount, ask.taken_at_ms)
-    return words
+    keys: list[Word] = []
+    figures: list[Word] = []
+    for ask in asks:
+        limit = ask.limit
+        kind = "window" if limit.burst is None else "bucket"
+        keys.append(f"{prefix}:{limit.key}:{limit.window}:{kind}")
+        figures += (kind, limit.window_ms, limit.limit, limit.capacity, ask.amount, ask.taken_at_ms)
+    return [len(asks), *keys, "" if now_ms is None else now_ms, mode.value, *figures]
 
 
 def parsed_reply(reply: Any, asks: Sequence[Ask]) -> Verdict:
@@ -160,8 +160,8 @@ def parsed_reply(reply: Any, asks: Sequence[Ask]) -> Verdict:
 
 
 def exceeded(states: Iterable[State]) -> RateLimitExceeded:
-    """The refusal that names the limit to wait longest for; one that never heals comes first."""
-    worst = max((state for state in states if state.wait_ms != 0), key=lambda state: (state.wait_ms is None, state.wait_ms or 0))
+    """The refusal that names the limit to wait longest for; one that never heals comes first. Some state must wait."""
+    worst = max(states, key=lambda state: math.inf if state.wait_ms is None else state.wait_ms)
     return RateLimitExceeded(worst.limit, worst.wait_ms)
 
 

@@ -45,13 +45,13 @@ class QuotaState:
     requests: Measure
 
 
-def quotas_of(user_id: int, api_key_id: str, now: datetime | None = None) -> list[QuotaState]:
+def quotas_of(user_id: int, api_key_id: str) -> list[QuotaState]:
     """The caller's own limits: of the user, of the key used and of the teams. Those of others are nobody else's business."""
     binding = Q(scope=Budget.Scope.USER, user_id=user_id) | Q(scope=Budget.Scope.TEAM, team__user=user_id)
     if api_key_id:
         binding |= Q(scope=Budget.Scope.KEY, api_key_id=api_key_id)
     budgets = Budget.objects.filter(binding).select_related("user", "api_key", "team", "tier").distinct().order_by("scope", "pk")
-    return states_of(budgets, now or clock.database_now())
+    return states_of(budgets, clock.database_now())
 
 
 def states_of(budgets: Iterable[Budget], now: datetime) -> list[QuotaState]:
@@ -59,8 +59,8 @@ def states_of(budgets: Iterable[Budget], now: datetime) -> list[QuotaState]:
     tz = timezone.get_default_timezone()
     rows = [*budgets]
     keys = {budget.pk: period_key(now, budget.period, tz) for budget in rows}
-    periods = BudgetPeriod.objects.filter(budget__in=rows)
-    counted = {period.budget_id: period for period in periods if period.key == keys[period.budget_id]}
+    periods = BudgetPeriod.objects.filter(budget__in=rows, key__in={*keys.values()})
+    counted = {period.budget_id: period for period in periods}
     return [_state(budget, counted.get(budget.pk) or BudgetPeriod(budget=budget, key=keys[budget.pk]), now) for budget in rows]
 
 

@@ -163,23 +163,24 @@ class RedisConnection:
         self._retry_at_s = loop.time() + RETRY_S
         wire = _Wire(self._command_s)
         try:
-            async with asyncio.timeout(self._connect_s):
-                await self._dial(loop, wire)
+            await self._dial(loop, wire)
             await self._greet(wire)
-        except (OSError, TimeoutError) as error:
-            wire.drop("not reachable")
-            raise RedisAway(type(error).__name__) from error
         except BaseException:
             wire.drop("not reachable")
             raise
         self._wire = wire
 
     async def _dial(self, loop: asyncio.AbstractEventLoop, wire: _Wire) -> None:
-        if "path" in self._address:
-            await loop.create_unix_connection(lambda: wire, self._address["path"])
-            return
-        tls = _tls(self._address) if self._address.get("connection_class") is SSLConnection else None
-        await loop.create_connection(lambda: wire, self._address.get("host", "localhost"), self._address.get("port", 6379), ssl=tls)
+        address = self._address
+        try:
+            async with asyncio.timeout(self._connect_s):
+                if "path" in address:
+                    await loop.create_unix_connection(lambda: wire, address["path"])
+                else:
+                    tls = _tls(address) if address.get("connection_class") is SSLConnection else None
+                    await loop.create_connection(lambda: wire, address.get("host", "localhost"), address.get("port", 6379), ssl=tls)
+        except OSError as error:
+            raise RedisAway(type(error).__name__) from error
 
     async def _greet(self, wire: _Wire) -> None:
         if password := self._address.get("password"):

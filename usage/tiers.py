@@ -11,7 +11,7 @@ from django.db import transaction
 from providers.models import ConfigVersion
 from usage.actions import ActionRefused, Limits, set_budget
 from usage.adjustments import reset_budget
-from usage.models import Budget, BudgetAdjustment, Period, Tier, TierLimit, UserAccount
+from usage.models import Budget, BudgetAdjustment, Tier, TierLimit, UserAccount
 
 
 def set_account(user: User, tier: Tier | None, team_id: int | None = None) -> UserAccount:
@@ -48,10 +48,10 @@ def apply_to_members(tier: Tier) -> None:
 
 
 def replace_quota(user: User, limits: Mapping[str, Limits], tier: Tier | None) -> None:
-    """Sets a user's tier and own limits by period to exactly these. Other periods have what the tier gives (R124)."""
-    unknown = sorted(set(limits) - set(Period.values))
-    if unknown:
-        raise ActionRefused(f"A period is one of {', '.join(Period.values)}.")
+    """Sets a user's tier and own limits by period to exactly these. Other periods have what the tier gives (R124).
+
+    Raises ``ActionRefused`` for a period there is not; then nothing has changed.
+    """
     with transaction.atomic():
         account = UserAccount.objects.filter(user=user).first()
         Budget.objects.filter(scope=Budget.Scope.USER, user=user, tier=None).exclude(period__in=limits).delete()

@@ -258,7 +258,7 @@ def test_an_answer_that_cannot_be_kept_at_once_is_delivered_and_kept_later_or_it
         finish(claimed, answer)
 
     monkeypatch.setattr(store, "finish", finish_when_possible)
-    monkeypatch.setattr(idempotency, "KEEP_TRIES_S", (0.0, 0.01, 0.01))
+    monkeypatch.setattr(idempotency, "KEEP_AGAIN_AFTER_S", (0.01, 0.01))
     assert post(gateway).status_code == 200
     until(lambda: left[0] == max(0, failures - 3), "it was not tried again")
     if failures == 1:

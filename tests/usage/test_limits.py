@@ -212,10 +212,25 @@ def test_counters_nobody_uses_any_more_are_dropped(monkeypatch: pytest.MonkeyPat
     memory = Counting()
     busy = limit(5, window="hour")
     memory.take(busy)
-    for _ in range(3):
+    for _ in range(2):
         memory.take(limit(5, burst=5))
     memory.now_ms += 5 * MINUTE_MS
+    memory.take(busy)
+    assert len(memory._memory._counters) == 3, "so many are no burden"
     memory.take(limit(5))
     assert len(memory._memory._counters) == 2
-    assert memory.take(busy, 0).states[0].remaining == 4
+    assert memory.take(busy, 0).states[0].remaining == 3
+    memory.close()
+
+
+def test_counters_in_use_are_looked_at_again_only_when_they_have_doubled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limit_memory, "COUNTERS_MAX", 3)
+    memory, left = Counting(), []
+    for _ in range(4):
+        memory.take(limit(5))
+    memory.now_ms += 5 * MINUTE_MS
+    for _ in range(5):
+        memory.take(limit(5))
+        left.append(len(memory._memory._counters))
+    assert left == [5, 6, 7, 8, 5]
     memory.close()

@@ -13,9 +13,9 @@ import redis
 from tests.servers import PrivateRedis, free_port
 from tests.usage.limit_world import limit
 from usage import limits
-from usage.limit_types import Ask
-from usage.limits import RateLimiter
-from usage.redis_connection import RedisConnection
+from usage.limit_types import Ask, Limit, Mode, State, Verdict
+from usage.limits import RateLimiter, parsed_reply, script_words
+from usage.redis_connection import RedisConnection, RedisRefused
 
 PATIENCE_S = 30.0
 
@@ -147,6 +147,66 @@ def test_pages_read_the_limiter_that_serves(monkeypatch: pytest.MonkeyPatch) -> 
     assert [state.remaining for state in limits.states_now([five])] == [3]
 
 
-def test_two_processes_take_half_each() -> None:
+def test_processes_take_equal_shares_and_what_blocks_one_blocks_all() -> None:
+    assert RateLimiter(None).look_now([]) == ()
+    both = (limit(10), limit(0))
+    assert [state.remaining for state in RateLimiter(None).look_now(both)] == [10, 0]
     halves = RateLimiter(None, processes=2)
-    assert [state.remaining for state in halves.look_now([limit(10)])] == [5]
+    assert [state.remaining for state in halves.look_now(both)] == [5, 0]
+
+
+async def test_what_is_blocked_is_blocked_for_every_share() -> None:
+    verdict = await RateLimiter(None, processes=2).take((Ask(limit(0), 1),))
+    assert (verdict.admitted, verdict.states[0].wait_ms) == (False, None)
+
+
+async def test_who_only_looks_never_waits_even_where_more_was_used_than_allowed(said: Said, server: PrivateRedis) -> None:
+    limiter = RateLimiter(server.url)
+    await limiter.start()
+    overdrawn = limit(60, burst=5, measure="tokens")
+    await limiter.book(await limiter.take((Ask(overdrawn, 5),)), 50)
+    [state] = limiter.look_now([overdrawn])
+    assert (state.remaining, state.wait_ms) == (0, 0)
+    await limiter.stop()
+    assert limiter._connection is not None
+    assert not limiter._connection.is_connected, "what is stopped lets go"
+
+
+async def test_an_error_of_redis_is_no_reason_to_send_the_script_again(said: Said, server: PrivateRedis) -> None:
+    limiter = RateLimiter(server.url)
+    await limiter.start()
+    with redis.Redis.from_url(server.url) as admin:
+        await limiter.take((Ask(limit(5), 1),))
+        [name] = admin.keys("*")
+        admin.delete(name)
+        admin.set(name, "no hash at all")
+        five = Limit(name.decode().split(":")[-3], "user", "requests", "minute", 5)
+        before = admin.info("commandstats")["cmdstat_eval"]["calls"]
+        assert not (await limiter.take((Ask(five, 1),))).is_shared
+        assert admin.info("commandstats")["cmdstat_eval"]["calls"] == before
+    await limiter.stop()
+    [(event, words)] = said.lines
+    assert (event, words["error"]) == ("rate_limits_counted_alone", "RedisRefused")
+    assert words["reason"].startswith("WRONGTYPE")
+
+
+def test_a_long_complaint_of_redis_is_cut(said: Said) -> None:
+    RateLimiter(None)._count_alone(RedisRefused("x" * 200))
+    assert said.lines == [("rate_limits_counted_alone", {"error": "RedisRefused", "reason": "x" * 100})]
+
+
+def test_what_is_said_to_the_script() -> None:
+    window = Ask(Limit("7", "user", "requests", "hour", 10), 2)
+    bucket = Ask(Limit("8:3", "tier", "tokens", "minute", 100, burst=5), -4, taken_at_ms=99)
+    keys = ["p:7:hour:window", "p:8:3:minute:bucket"]
+    figures = ["window", 3_600_000, 10, 10, 2, 0, "bucket", 60_000, 100, 5, -4, 99]
+    assert script_words("p", Mode.TAKE, [window, bucket]) == [2, *keys, "", "take", *figures]
+    assert script_words("p", Mode.CORRECT, [window, bucket], 0)[3:5] == [0, "correct"]
+
+
+def test_what_the_script_says() -> None:
+    asks = (Ask(limit(10), 2), Ask(limit(100), 1))
+    verdict = parsed_reply([0, 8, 60_000, 0, 5, 0, 70_000, 1, 6], asks)
+    assert (verdict.admitted, verdict.asks, verdict.is_shared) == (False, asks, True)
+    assert verdict.states == (State(asks[0].limit, 8, 60_000, 0, 5), State(asks[1].limit, 0, 70_000, 1, 6))
+    assert parsed_reply([1, 0, 0, -1, 5], asks[:1]) == Verdict(True, asks[:1], (State(asks[0].limit, 0, 0, None, 5),), is_shared=True)

@@ -273,6 +273,7 @@ def test_the_refusal_names_the_longest_wait_and_first_of_all_the_endless_one() -
     free, short, long, endless = (limit(count) for count in (1, 2, 3, 4))
     waiting = [state(free, 1), state(short, 0, wait_ms=10), state(long, 0, wait_ms=20)]
     assert (exceeded(waiting).limit, exceeded(waiting).wait_ms) == (long, 20)
+    assert exceeded([state(free, 1), state(short, 0, wait_ms=1)]).limit == short
     refusal = exceeded([*waiting, state(endless, 0, wait_ms=None)])
     assert (refusal.limit, refusal.wait_ms) == (endless, None)
 

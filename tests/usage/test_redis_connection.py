@@ -1,71 +1,22 @@
-"""The multiplexed connection against servers that are none, or speak over other roads."""
+"""The multiplexed connection against servers that are none, leave, or answer too much, too little or too late."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from typing import Any
 
 import pytest
-import trustme
+import redis
 
 from tests.servers import free_port
+from tests.usage.redis_servers import PATIENCE_S, connection, pong, serving
 from usage import redis_connection
-from usage.redis_connection import RedisAway, RedisConnection
-
-PATIENCE_S = 30.0
-
-
-Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def serving(conversation: Conversation, **where: Any) -> AsyncIterator[int]:
-    """A server whose conversations have all ended when it has. Gives its port."""
-    under_way: set[asyncio.Task[None]] = set()
-
-    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        under_way.add(task)
-        try:
-            await conversation(reader, writer)
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
-
-    if "path" in where:
-        server = await asyncio.start_unix_server(converse, **where)
-    else:
-        server = await asyncio.start_server(converse, "127.0.0.1", **{"port": 0, **where})
-    try:
-        address = server.sockets[0].getsockname()
-        yield address[1] if isinstance(address, tuple) else 0
-    finally:
-        server.close()
-        await asyncio.gather(*under_way)
-
-
-async def pong(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """As much of Redis as a greeting needs: one answer for each thing said."""
-    while await reader.read(4096):
-        writer.write(b"+PONG\r\n")
+from usage.redis_connection import RedisAway
 
 
 async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.read(4096)
     writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     await reader.read()
-
-
-def connection(url: str) -> RedisConnection:
-    return RedisConnection(url, connect_s=PATIENCE_S, command_s=PATIENCE_S)
 
 
 async def test_what_does_not_speak_redis_is_away() -> None:
@@ -87,31 +38,6 @@ async def test_more_answers_than_questions_end_the_connection() -> None:
         await chatty.connect()
         assert not chatty.is_connected
         await chatty.close()
-
-
-async def test_a_unix_socket_is_a_road_to_redis(tmp_path: Path) -> None:
-    async with serving(pong, path=tmp_path / "redis.sock"):
-        local = connection(f"unix://{tmp_path}/redis.sock")
-        await local.connect()
-        assert await local.execute("PING") == b"PONG"
-        await local.close()
-
-
-@pytest.mark.parametrize("trusts", [True, False])
-async def test_tls_checks_the_certificate_unless_told_otherwise(tmp_path: Path, trusts: bool) -> None:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    async with serving(pong, ssl=context) as port:
-        address = f"rediss://127.0.0.1:{port}/0"
-        stranger = connection(address)
-        with pytest.raises(RedisAway, match="SSL"):
-            await stranger.connect()
-        known = connection(f"{address}?ssl_ca_certs={tmp_path}/ca.pem" if trusts else f"{address}?ssl_cert_reqs=none")
-        await known.connect()
-        assert await known.execute("PING") == b"PONG"
-        await known.close()
 
 
 async def test_a_caller_that_leaves_does_not_shift_the_answers_of_others() -> None:
@@ -186,12 +112,83 @@ async def test_a_lost_connection_ends_what_waits_on_it_at_once() -> None:
         await lost.close()
 
 
+async def test_a_caller_that_left_is_not_told_of_the_end() -> None:
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"+PONG\r\n")
+        await reader.read()
+
+    async with serving(mute) as port:
+        closing = connection(f"redis://127.0.0.1:{port}/0")
+        await closing.connect()
+        leaving, staying = (asyncio.ensure_future(closing.execute("GET", "name")) for _ in range(2))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait({leaving})
+        await closing.close()
+        with pytest.raises(RedisAway, match="closed"):
+            await staying
+        assert leaving.cancelled()
+
+
 async def test_two_who_connect_at_once_share_the_connection() -> None:
     async with serving(pong) as port:
         shared = connection(f"redis://127.0.0.1:{port}/0")
         await asyncio.gather(shared.connect(), shared.connect())
         assert await shared.execute("PING") == b"PONG"
         await shared.close()
+
+
+async def test_a_caller_that_leaves_while_it_connects_does_not_end_it_for_the_other() -> None:
+    greetings = []
+
+    async def polite(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        greetings.append(await reader.read(4096))
+        writer.write(b"+PONG\r\n")
+        await reader.read()
+
+    async with serving(polite) as port:
+        shared = connection(f"redis://127.0.0.1:{port}/0")
+        leaving, staying = asyncio.ensure_future(shared.connect()), asyncio.ensure_future(shared.connect())
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait({leaving})
+        await asyncio.gather(staying, shared.connect())
+        assert (leaving.cancelled(), shared.is_connected, len(greetings)) == (True, True, 1)
+        await shared.close()
+
+
+async def test_what_is_lost_is_connected_again_on_demand() -> None:
+    async with serving(pong) as port:
+        again = connection(f"redis://127.0.0.1:{port}/0")
+        for _ in range(2):
+            await again.connect()
+            assert await again.execute("PING") == b"PONG"
+            again._wire.drop("lost")
+            assert not again.is_connected
+        await again.close()
+
+
+async def test_an_answer_that_is_late_ends_the_connection_and_one_that_is_there_does_not() -> None:
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            await reader.read(4096)
+            writer.write(b"+PONG\r\n")
+        await reader.read()
+
+    async with serving(once) as port:
+        hasty = connection(f"redis://127.0.0.1:{port}/0")
+        await hasty.connect()
+        answered = hasty._wire.send(("PING",))
+        await answered
+        hasty._wire._is_due(asyncio.get_running_loop(), answered)
+        hasty._wire._is_overdue(answered)
+        assert hasty.is_connected
+        hasty._wire._command_s = 0.02
+        with pytest.raises(RedisAway, match="no answer in time"):
+            await hasty.execute("PING")
+        assert not hasty.is_connected
+        await hasty.close()
 
 
 async def test_no_more_than_so_many_wait_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +261,20 @@ async def test_what_is_closed_while_it_looks_is_closed_for_good(monkeypatch: pyt
     assert complaints == []
 
 
+async def test_a_server_that_is_away_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Said()
+    monkeypatch.setattr(redis_connection, "log", said)
+    absent = connection(f"redis://127.0.0.1:{free_port()}/0")
+    with pytest.raises(RedisAway):
+        await absent.execute("PING")
+    looking = absent._connecting
+    assert looking is not None
+    await asyncio.wait({looking})
+    await asyncio.sleep(0)
+    assert (absent._connecting, said.lines) == (None, [])
+    await absent.close()
+
+
 async def test_a_refusal_met_in_the_background_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     said = Said()
     monkeypatch.setattr(redis_connection, "log", said)
@@ -283,3 +294,22 @@ async def test_a_refusal_met_in_the_background_is_told(monkeypatch: pytest.Monke
         await asyncio.sleep(0)
         await refused.close()
     assert said.lines == [("redis_refuses_to_connect", {"error": "WRONGPASS " + "x" * 90})]
+
+
+@pytest.mark.parametrize(
+    ("told", "policy"),
+    [
+        ({"maxmemory": 1, "maxmemory_policy": "allkeys-lru"}, "allkeys-lru"),
+        ({"maxmemory": "0", "maxmemory_policy": "allkeys-lru"}, None),
+        ({"maxmemory": 1, "maxmemory_policy": "noeviction"}, None),
+        ({"maxmemory": 1, "maxmemory_policy": "volatile-ttl"}, None),
+        ({"maxmemory_policy": "allkeys-lru"}, None),
+        ({"maxmemory": 1}, None),
+    ],
+)
+def test_I06_only_a_server_with_a_bound_and_a_policy_that_drops_is_named(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, object], policy: str | None
+) -> None:
+    client = redis.Redis()
+    monkeypatch.setattr(client, "info", lambda section: told)
+    assert redis_connection.evicting_policy(client) == policy

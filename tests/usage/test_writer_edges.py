@@ -138,7 +138,7 @@ def test_a_busy_writer_beats_and_sweeps_no_more_than_that(
 ) -> None:
     beats: list[Any] = []
     beat, sweep, sweeps = LedgerWriter._beat, writer.sweep, []
-    monkeypatch.setattr(LedgerWriter, "_beat", lambda self, stopped_at=None: (beats.append(stopped_at), beat(self, stopped_at)))
+    monkeypatch.setattr(LedgerWriter, "_beat", lambda self, **how: (beats.append(how), beat(self, **how)))
     monkeypatch.setattr(writer, "sweep", lambda now: (sweeps.append(now), sweep(now))[1])
     busy = LedgerWriter(uuid.uuid4())
     busy.start()
@@ -146,7 +146,7 @@ def test_a_busy_writer_beats_and_sweeps_no_more_than_that(
     for _ in range(3):
         reserved(busy)
     assert busy.stop(10)
-    assert [stopped_at is None for stopped_at in beats] == [True, False]
+    assert beats == [{}, {"is_last": True}]
     assert len(sweeps) == 1
 
 
@@ -322,7 +322,7 @@ def test_the_end_waits_a_second_longer_for_a_transaction_under_way(lone: LedgerW
 
 def test_nothing_is_taken_any_more_once_the_process_signs_off(lone: LedgerWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[bool] = []
-    monkeypatch.setattr(LedgerWriter, "_beat", lambda self, stopped_at: taken.append(self.submit(Pending(closing_row(Void(uuid.uuid4()))))))
+    monkeypatch.setattr(LedgerWriter, "_beat", lambda self, is_last: taken.append(self.submit(Pending(closing_row(Void(uuid.uuid4()))))))
     assert lone.stop(10)
     assert taken == [False]
 

@@ -20,6 +20,7 @@ from django.utils.timesince import timesince
 from providers import actions, discovery, health, presets, price_actions
 from providers.admin_inlines import ConformanceInline, DeploymentInline, PresetInline, badge, price_text
 from providers.audit import Actor
+from providers.fields import DollarsOnReadOnlyPages
 from providers.forms import DeploymentForm, ProviderForm, RouteForm, RuleForm
 from providers.models import Deployment, HealthCheck, Provider, Route, RouteTarget, RoutingConfiguration
 from providers.price_admin import NewPriceInline, PriceHistoryInline
@@ -32,7 +33,7 @@ def actor_of(request: HttpRequest) -> Actor:
     return Actor.of(request.user)
 
 
-class RuledAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class RuledAdmin(DollarsOnReadOnlyPages, admin.ModelAdmin):  # type: ignore[type-arg]
     """Gives its form the person who asks, so that the form shows what that person may do."""
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> type[forms.ModelForm[Any]]:

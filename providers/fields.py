@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from django import forms
@@ -75,6 +77,38 @@ class NanoDollarField(models.BigIntegerField):  # type: ignore[type-arg]
             help_text=self.help_text,
             initial=self.default if self.has_default() else None,
         )
+
+
+class DollarsOnReadOnlyPages:
+    """For admin pages and inlines: who may only read sees dollars as well. By itself the admin shows the column, nano-dollars."""
+
+    def get_fieldsets(self, request: Any, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)  # type: ignore[misc]  # of the admin class it is mixed into
+        amounts = self._amounts(request, obj)
+        return [
+            (title, {**options, "fields": [*dict.fromkeys(amounts.get(name, name) for name in options["fields"])]})
+            for title, options in fieldsets
+        ]
+
+    def get_readonly_fields(self, request: Any, obj: Any = None) -> Any:
+        return (*super().get_readonly_fields(request, obj), *self._amounts(request, obj).values())  # type: ignore[misc]
+
+    def _amounts(self, request: Any, obj: Any) -> dict[str, Callable[[models.Model], str | None]]:
+        if obj is None or self.has_change_permission(request, obj):  # type: ignore[attr-defined]
+            return {}
+        columns = self.model._meta.fields  # type: ignore[attr-defined]
+        return {field.name: _read_only(field) for field in columns if isinstance(field, NanoDollarField)}
+
+
+@cache
+def _read_only(field: NanoDollarField) -> Callable[[models.Model], str | None]:
+    def shown(row: models.Model) -> str | None:
+        return dollars(getattr(row, field.attname))
+
+    label = str(field.verbose_name)
+    shown.__name__ = field.name  # where the admin looks for the help text
+    shown.short_description = label if "$" in label else f"{label.removesuffix(' nano')} ($)"  # type: ignore[attr-defined]
+    return shown
 
 
 class SealedField(models.BinaryField):  # type: ignore[type-arg]

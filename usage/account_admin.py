@@ -10,7 +10,7 @@ from django.contrib.admin.helpers import ActionForm
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from providers.fields import dollars
+from providers.fields import DollarsOnReadOnlyPages, dollars
 from usage import tiers
 from usage.actions import ActionRefused, Limits
 from usage.models import BudgetAdjustment, BudgetAlert, Caps, LedgerDay, Tier, TierLimit, UserAccount
@@ -33,7 +33,7 @@ class CapsForm(forms.ModelForm):  # type: ignore[type-arg]
         return cleaned
 
 
-class TierLimitInline(admin.TabularInline):  # type: ignore[type-arg]
+class TierLimitInline(DollarsOnReadOnlyPages, admin.TabularInline):  # type: ignore[type-arg]
     model = TierLimit
     form = CapsForm
     extra = 1
@@ -102,7 +102,7 @@ class ReasonForm(ActionForm):
     reason = forms.CharField(required=False, max_length=200, label="Reason")
 
 
-class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class RecordAdmin(DollarsOnReadOnlyPages, admin.ModelAdmin):  # type: ignore[type-arg]
     """What happened: to be read and filtered, by nobody to be changed."""
 
     show_full_result_count = False
@@ -131,10 +131,20 @@ class BudgetAdjustmentAdmin(RecordAdmin):
 
 @admin.register(BudgetAlert)
 class BudgetAlertAdmin(RecordAdmin):
-    list_display = ("crossed_at", "period", "measure", "threshold_percent", "used", "cap", "mailed_at", "posted_at")
+    list_display = ("crossed_at", "period", "measure", "threshold_percent", "used_shown", "cap_shown", "mailed_at", "posted_at")
     list_filter = ("measure", "threshold_percent")
     date_hierarchy = "crossed_at"
     list_select_related = ("period__budget",)
+    fields = ("period", "measure", "threshold_percent", "used_shown", "cap_shown", "crossed_at", "mailed_at", "posted_at", "tries")
+    readonly_fields = ("used_shown", "cap_shown")
+
+    @admin.display(description="Used", ordering="used")
+    def used_shown(self, alert: BudgetAlert) -> str:
+        return _measured(alert.measure, alert.used)
+
+    @admin.display(description="Cap", ordering="cap")
+    def cap_shown(self, alert: BudgetAlert) -> str:
+        return _measured(alert.measure, alert.cap)
 
 
 @admin.register(LedgerDay)
@@ -145,3 +155,7 @@ class LedgerDayAdmin(RecordAdmin):
     @admin.display(description="Cost ($)", ordering="cost_nano")
     def cost(self, seal: LedgerDay) -> str | None:
         return dollars(seal.cost_nano)
+
+
+def _measured(measure: str, amount: int) -> str:
+    return f"${dollars(amount)}" if measure == "money" else f"{amount:,} {measure}"

@@ -16,7 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from providers import clock
-from providers.fields import dollars
+from providers.fields import DollarsOnReadOnlyPages, dollars
 from usage import actions, limit_admin
 from usage.account_admin import ReasonForm, RecordAdmin
 from usage.adjustments import reset_budget
@@ -120,7 +120,7 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Budget)
-class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class BudgetAdmin(DollarsOnReadOnlyPages, admin.ModelAdmin):  # type: ignore[type-arg]
     """Caps are typed in dollars. The counters are those of the current period."""
 
     list_display = ("subject", "period", "cap", "posted", "held", "remaining")

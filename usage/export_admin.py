@@ -19,7 +19,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from providers import clock
-from providers.fields import dollars
+from providers.fields import DollarsOnReadOnlyPages, dollars
 from usage import export_files, export_jobs
 from usage.actions import ActionRefused
 from usage.closing import MonthState, months_until, request_close
@@ -32,7 +32,7 @@ from usage.models import ClosedMonth, Export
 _COLOURS = {Export.Status.DONE: "green", Export.Status.FAILED: "red", Export.Status.RUNNING: "yellow"}
 
 
-class FinanceAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class FinanceAdmin(DollarsOnReadOnlyPages, admin.ModelAdmin):  # type: ignore[type-arg]
     """Shown to everybody who may view the ledger, which is what its files hold."""
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:

@@ -11,6 +11,8 @@ from django import forms
 from django.db import models
 
 NANO_PER_DOLLAR = 1_000_000_000
+EMPTY = "-"
+"""What the admin shows for nothing."""
 
 
 def dollars(nano: int | None) -> str | None:
@@ -93,7 +95,7 @@ class DollarsOnReadOnlyPages:
     def get_readonly_fields(self, request: Any, obj: Any = None) -> Any:
         return (*super().get_readonly_fields(request, obj), *self._amounts(request, obj).values())  # type: ignore[misc]
 
-    def _amounts(self, request: Any, obj: Any) -> dict[str, Callable[[models.Model], str | None]]:
+    def _amounts(self, request: Any, obj: Any) -> dict[str, Callable[[models.Model], str]]:
         if obj is None or self.has_change_permission(request, obj):  # type: ignore[attr-defined]
             return {}
         columns = self.model._meta.fields  # type: ignore[attr-defined]
@@ -101,9 +103,9 @@ class DollarsOnReadOnlyPages:
 
 
 @cache
-def _read_only(field: NanoDollarField) -> Callable[[models.Model], str | None]:
-    def shown(row: models.Model) -> str | None:
-        return dollars(getattr(row, field.attname))
+def _read_only(field: NanoDollarField) -> Callable[[models.Model], str]:
+    def shown(row: models.Model) -> str:
+        return dollars(getattr(row, field.attname)) or EMPTY
 
     label = str(field.verbose_name)
     shown.__name__ = field.name  # where the admin looks for the help text

@@ -227,7 +227,7 @@ def test_R123_every_projection_names_its_method_and_what_it_knows(finance: APICl
         ("admin/usage", {"group_by", "page", "page_size"}),
         ("admin/usage/lines", {"cursor", "page_size"}),
         ("admin/costs", {"bom", "format"}),
-        ("admin/savings", set()),
+        ("admin/savings", {"compare_with"}),
     ],
 )
 def test_the_openapi_document_has_exactly_the_parameters_that_are_accepted(finance: APIClient, path: str, own: set[str]) -> None:

@@ -125,7 +125,7 @@ def _free_use(provider: str, model: str, lines: list[CardLines], elsewhere: list
         input_tokens=tokens_in,
         output_tokens=sum(sum(each.tokens.values()) for each in lines) - tokens_in,
         compared_lines=sum(each.count for each in elsewhere),
-        reference_nano=round(sum((each.cost for each in elsewhere), Fraction())) if elsewhere else None,
+        reference_nano=round(sum((each.cost for each in elsewhere), Fraction())) if any(each.count for each in elsewhere) else None,
     )
 
 

@@ -357,6 +357,12 @@ def test_R510_the_report_says_how_each_figure_came_about(answer: APIClient) -> N
     assert all(len(shown[part]["how"]) > 20 for part in ("cache", "discounts", "routing", "zero_cost"))
 
 
+def test_R510_what_cannot_be_compared_costs_an_unknown_amount_and_not_nothing() -> None:
+    post(free_line(input_tokens=MTOK, provider_tool_calls=3, dispatched_at=EIGHTH))
+    (use,) = savings(Asked(NOVEMBER, LineFilter()), dear_model()).free
+    assert (use.lines, use.compared_lines, use.reference_nano) == (1, 0, None)
+
+
 def test_R510_free_models_are_compared_with_the_model_named(answer: APIClient) -> None:
     post(free_line(input_tokens=MTOK, output_tokens=MTOK, dispatched_at=EIGHTH))
     dear_model()

@@ -218,8 +218,12 @@ def test_beat_ends_though_the_signal_meets_it_amid_a_query(start) -> None:
         watcher.execute("UPDATE django_celery_beat_periodictask SET last_run_at = NULL")  # everything is due and has to be saved
         holder.execute("LOCK TABLE django_celery_beat_periodictask IN SHARE MODE")
         os.kill(gateway.pid_of("celery --app aigateway beat"), signal.SIGKILL)
-        saving = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%celery_beat_periodictask%'"
-        until(lambda: watcher.execute(saving).fetchone(), 30, gateway.said)
+        killed_at = watcher.execute("SELECT clock_timestamp()").fetchone()  # the killed beat's backend may still wait for the lock
+        saving = (
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND query LIKE '%%celery_beat_periodictask%%' AND backend_start > %s"
+        )
+        until(lambda: watcher.execute(saving, killed_at).fetchone(), 30, gateway.said)
         beat = gateway.pid_of("celery --app aigateway beat")
         os.kill(beat, signal.SIGTERM)
         until(lambda: "SigPnd:\t0000000000000000" in Path(f"/proc/{beat}/status").read_text(), 5)

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import connections
 from hypothesis import settings as hypothesis_settings
 
-from tests.ledger_guard import ledger_guard  # noqa: F401 - a fixture of every test
+from tests.ledger_guard import ledger_guard, made_up_costs  # noqa: F401 - fixtures
 
 LONGEST_SHOWN = 40
 

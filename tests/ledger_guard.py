@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
-from usage import append_only
+from usage import append_only, cost_guard
 
 TRANSACTIONAL_FIXTURES = {"transactional_db", "live_server", "django_db_reset_sequences", "django_db_serialized_rollback"}
 
@@ -32,3 +32,14 @@ def ledger_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     append_only.install(connection, append_only.TABLES)
     yield
     append_only.remove(connection, append_only.TABLES)
+
+
+@pytest.fixture
+def made_up_costs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For tests whose lines cost what the test says, not what their card and counts come to."""
+    is_transactional = _is_transactional(request)
+    request.getfixturevalue("transactional_db" if is_transactional else "db")
+    cost_guard.remove(connection)
+    yield
+    if is_transactional:
+        cost_guard.install(connection)

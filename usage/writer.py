@@ -18,10 +18,11 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import Error, InterfaceError, OperationalError, connection
+from django.db import Error, IntegrityError, InterfaceError, OperationalError, connection
+from msgspec.structs import replace
 
 from providers import clock
-from usage.ledger_types import LedgerError, LedgerUnavailable, ReserveOrder, Void
+from usage.ledger_types import ESTIMATED, MEASURED, LedgerError, LedgerUnavailable, ReserveOrder, Void
 from usage.models import GatewayProcess
 from usage.posting import BatchConflict, CommitUncertain, Outcome, PeriodIds, Work, apply_batch, closing_row
 from usage.spool import Spool
@@ -37,6 +38,7 @@ SWEEP_S: Final = 10.0
 RETRY_DELAYS_S: Final = (0.02, 0.1, 0.4)
 """Waits between the tries of one batch; its reservations are refused after the last."""
 UNPOSTED_RETRY_S: Final = 0.5
+DOUBTED_NOTE: Final = "the database computed another cost from the usage"
 
 log = structlog.get_logger(__name__)
 
@@ -189,7 +191,7 @@ class LedgerWriter:
                 self._note_failure("ledger batch failed", error)
             except (BatchConflict, Error, ValueError, TypeError, OverflowError) as error:
                 self._note_failure("ledger batch refused", error)
-                self._isolate(batch)
+                self._isolate(batch, error)
                 return
             else:
                 self._failing = False
@@ -207,15 +209,23 @@ class LedgerWriter:
         self.clock.set(outcome.reading)
         return outcome
 
-    def _isolate(self, batch: Sequence[Pending]) -> None:
-        """One operation spoils its batch: the others must not suffer. A lone closing that is refused is left to the sweeper."""
+    def _isolate(self, batch: Sequence[Pending], error: Exception) -> None:
+        """One operation spoils its batch: the others must not suffer. A lone closing that is refused is left to the sweeper.
+
+        Unless the database only denies that the cost is measured (``usage.cost_guard``): then it is booked as an estimate.
+        """
+        lone = batch[0].operation
         if len(batch) > 1:
             for each in batch:
                 self._commit([each])
-        elif isinstance(batch[0].operation, ReserveOrder):
+        elif isinstance(lone, ReserveOrder):
             self._refuse(batch, LedgerUnavailable("the database refused the reservation"))
+        elif isinstance(error, IntegrityError) and lone.cost_nano is not None and lone.basis == MEASURED:
+            log.error("ledger line booked as an estimate, its cost does not follow from its usage", attempt_id=lone.attempt_id)
+            batch[0].operation = replace(lone, basis=ESTIMATED, status="estimated", note=DOUBTED_NOTE)
+            self._commit(batch)
         else:
-            log.error("ledger closing refused", attempt_id=batch[0].operation.attempt_id)
+            log.error("ledger closing refused", attempt_id=lone.attempt_id)
             self._finish(batch, Outcome())
 
     def _finish(self, batch: Sequence[Pending], outcome: Outcome) -> None:

@@ -20,6 +20,8 @@ from usage import export_jobs
 from usage.export_months import month_around, month_before, span_of
 from usage.models import ClosedMonth, Export
 
+pytestmark = pytest.mark.usefixtures("made_up_costs")
+
 
 def test_R507_a_month_is_closed_and_exported(gateway: LiveGateway, visit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     get_user_model().objects.create_superuser("root", password=PASSWORD)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from django.contrib.auth import get_user_model
 from playwright.sync_api import Page, expect
 
@@ -13,6 +14,8 @@ from tests.aigateway.conftest import LiveGateway
 from tests.browser.test_admin_exports import _fits
 from tests.browser.test_admin_provider import PASSWORD, sign_in
 from tests.usage.lines import line, post
+
+pytestmark = pytest.mark.usefixtures("made_up_costs")
 
 NARROW, WIDE = {"width": 390, "height": 800}, {"width": 1280, "height": 800}
 CARD = {"id": 1, "input_nano_per_mtok": 1_000_000_000, "output_nano_per_mtok": 4_000_000_000}

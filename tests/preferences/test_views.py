@@ -16,7 +16,7 @@ from usage.models import ApiKey
 
 URL = "/api/v1/ai/preferences"
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
 
 
 def put(client: APIClient, **wish: Any) -> Any:

@@ -47,6 +47,7 @@ def test_the_amount_of_this_file_drifts_where_it_is_a_binary_fraction() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("made_up_costs")
 def test_M09_a_counter_equals_the_sum_of_its_lines_to_the_last_nano_dollar() -> None:
     budget = gateway_budget(10**15)
     ledger = Ledger()
@@ -68,6 +69,7 @@ def test_M09_a_counter_equals_the_sum_of_its_lines_to_the_last_nano_dollar() -> 
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("made_up_costs")
 def test_M09_reports_lines_and_csv_carry_the_same_exact_text(finance: APIClient) -> None:
     lines = 5_000
     post(*(line(cost_nano=DRIFTS, price_card={"id": 1}) for _ in range(lines)))
@@ -85,6 +87,7 @@ def test_M09_reports_lines_and_csv_carry_the_same_exact_text(finance: APIClient)
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("made_up_costs")
 @pytest.mark.parametrize("path", ["usage", "quota", "admin/usage", "admin/costs", "admin/usage/lines", "admin/savings"])
 def test_M09_no_answer_about_money_holds_an_amount_as_a_json_number(finance: APIClient, path: str) -> None:
     post(line(cost_nano=1_615_000, price_card={"id": 1}), line(cost_nano=661_999_999, user_id=2, price_card={"id": 1}))

@@ -25,7 +25,7 @@ from usage.reports import DateRange, LineFilter
 NOVEMBER = DateRange(date(2026, 11, 1), date(2026, 12, 1))
 TRIGGERS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
 
 
 def november() -> LineSource:

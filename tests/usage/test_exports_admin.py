@@ -23,7 +23,7 @@ from usage.models import ClosedMonth, Export
 OCTOBER_20 = datetime(2026, 10, 20, 12, tzinfo=UTC)
 MONTHS, LIST, ADD = (reverse(f"admin:usage_{page}") for page in ("closedmonth_changelist", "export_changelist", "export_add"))
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
 
 
 @pytest.fixture(autouse=True)

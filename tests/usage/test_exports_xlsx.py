@@ -25,7 +25,7 @@ CREATED = datetime(2026, 12, 1, tzinfo=UTC)
 NAMESPACE = {"x": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
 TEXT_COLUMNS = ("model_name", "upstream_id", "note", "context", "request_id", "provider_slug", "error_code", "kind", "basis", "api_key_id")
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
 
 
 def workbook(folder: Path, lines_max: int = spreadsheet.SHEET_LINES_MAX) -> bytes:

@@ -107,7 +107,7 @@ def assert_follows_the_specification(rows: list[Row], profile: str) -> None:
         assert all(isinstance(value, str) for value in tags.values())
 
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
 
 
 @pytest.mark.parametrize("profile", focus.PROFILES)

@@ -19,7 +19,7 @@ from usage.models import Attempt, Budget, BudgetAdjustment, BudgetAlert, BudgetP
 NANO = 1_234_567_891
 SHOWN, RAW = b"1.234567891", (b"1234567891", b"1,234,567,891")
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ MICROSECOND = timedelta(microseconds=1)
 SHARDS = 12
 NOW = datetime(2031, 1, 2, tzinfo=UTC)
 
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600), pytest.mark.usefixtures("made_up_costs")]
 
 
 @pytest.fixture(autouse=True)

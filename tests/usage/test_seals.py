@@ -12,7 +12,7 @@ from tests.usage.lines import line, post
 from usage.models import LedgerDay
 from usage.seals import SEALED_COLUMNS, digest_of, seal_due
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
 
 MIDNIGHT = datetime(2026, 11, 20, tzinfo=UTC)
 

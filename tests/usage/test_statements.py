@@ -28,6 +28,8 @@ from usage.reconcile import scope_of
 from usage.statement_actions import ModelNames, StatementOrder, ledger_calls, reconcile_statement
 from usage.statements import StatementInvalid, parse_statement
 
+pytestmark = pytest.mark.usefixtures("made_up_costs")
+
 URL = "/api/v1/ai/admin/statements"
 UTC_ZONE = ZoneInfo("UTC")
 CARD = {"id": 1, "input_nano_per_mtok": 1_000_000_000, "output_nano_per_mtok": 4_000_000_000}

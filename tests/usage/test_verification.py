@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from tests.usage.world import CARD, USAGE, gateway_budget, reserve_order
-from usage import append_only
+from usage import append_only, cost_guard
 from usage.ledger import Settlement, reserve_now, settle_now
 from usage.models import LedgerDay, LedgerEntry
 from usage.money import cost_of
@@ -26,9 +26,11 @@ COST = cost_of(USAGE, CARD)
 
 @pytest.fixture
 def unguarded(transactional_db: None) -> Iterator[None]:
-    """Somebody with the rights of the database's owner took the triggers away."""
+    """Somebody with the rights of the database's owner took the triggers and the constraint away."""
     append_only.remove(connection, append_only.TABLES)
+    cost_guard.remove(connection)
     yield
+    cost_guard.install(connection)
     append_only.install(connection, append_only.TABLES)
 
 

@@ -27,7 +27,7 @@ BASE = "/api/v1/ai/"
 OWN, USAGE, COSTS = BASE + "usage", BASE + "admin/usage", BASE + "admin/costs"
 NOVEMBER = {"start": "2026-11-01", "end": "2026-12-01"}
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ from usage.money import cost_of
 from usage.reports import DateRange
 from usage.whatif import Question, Reason, ReplayPolicy, ReplayPrices, WhatIfRefused, replay
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
 
 URL = "/api/v1/ai/admin/what-if"
 NOVEMBER = DateRange(date(2026, 11, 1), date(2026, 12, 1))

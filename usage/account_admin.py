@@ -13,12 +13,7 @@ from django.http import HttpRequest
 from providers.fields import DollarsOnReadOnlyPages, dollars
 from usage import tiers
 from usage.actions import ActionRefused, Limits
-from usage.models import BudgetAdjustment, BudgetAlert, Caps, LedgerDay, Tier, TierLimit, UserAccount
-
-
-def limits_of(caps: Caps) -> Limits:
-    """Raises ``ActionRefused`` for what no limit can be."""
-    return Limits(caps.cap_nano, caps.cap_tokens, caps.cap_requests, caps.enforcement)
+from usage.models import BudgetAdjustment, BudgetAlert, LedgerDay, Tier, TierLimit, UserAccount
 
 
 class CapsForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -56,7 +51,7 @@ class TierAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         for limit in formset.save(commit=False):
-            tiers.set_tier_limit(form.instance, limit.period, limits_of(limit))
+            tiers.set_tier_limit(form.instance, limit.period, tiers.limits_of(limit))
         for limit in formset.deleted_objects:
             tiers.delete_tier_limit(limit)
         formset.save_m2m()

@@ -97,6 +97,7 @@ class Limits:
     cap_tokens: int | None = None
     cap_requests: int | None = None
     enforcement: str = Enforcement.HARD
+    charge_failed_attempts: bool = True
 
     def __post_init__(self) -> None:
         caps = (self.cap_nano, self.cap_tokens, self.cap_requests)

@@ -24,6 +24,7 @@ from usage.export_admin import ClosedMonthAdmin, ExportAdmin
 from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, Caps, Enforcement, Entitlement, LedgerEntry, Period, UsageTotal
 from usage.periods import period_key
 from usage.statement_admin import StatementAdmin
+from usage.tiers import limits_of
 from usage.whatif_admin import WhatIfPage
 
 __all__ = ["ClosedMonthAdmin", "ExportAdmin", "StatementAdmin"]
@@ -129,7 +130,7 @@ class BudgetAdmin(DollarsOnReadOnlyPages, admin.ModelAdmin):  # type: ignore[typ
     list_select_related = ("user", "api_key", "team", "provider")
     autocomplete_fields = ("user", "api_key", "team", "provider", "fallback_route")
     fields = ("scope", "user", "api_key", "team", "provider", "context", "period", "cap_nano", "cap_tokens", "cap_requests", "enforcement",
-              "fallback_route")  # fmt: skip
+              "charge_failed_attempts", "fallback_route")  # fmt: skip
 
     action_form = ReasonForm
     actions = ("reset_current_period",)
@@ -187,8 +188,7 @@ class BudgetAdmin(DollarsOnReadOnlyPages, admin.ModelAdmin):  # type: ignore[typ
     def save_model(self, request: HttpRequest, obj: Budget, form: forms.ModelForm[Budget], change: bool) -> None:
         user = obj.user if isinstance(obj.user, User) else None
         subject = user or obj.api_key or obj.team or obj.provider or obj.context or None
-        limits = actions.Limits(obj.cap_nano, obj.cap_tokens, obj.cap_requests, obj.enforcement)
-        obj.pk = actions.set_budget(obj.scope, subject, obj.period, limits, fallback_route=obj.fallback_route).pk
+        obj.pk = actions.set_budget(obj.scope, subject, obj.period, limits_of(obj), fallback_route=obj.fallback_route).pk
 
     def delete_model(self, request: HttpRequest, obj: Budget) -> None:
         actions.delete_budget(obj)
@@ -277,7 +277,10 @@ def _caps(caps: Caps) -> str:
     tokens = None if caps.cap_tokens is None else f"{caps.cap_tokens:,} tokens"
     requests = None if caps.cap_requests is None else f"{caps.cap_requests:,} requests"
     shown = ", ".join(cap for cap in (money, tokens, requests) if cap is not None)
-    return shown if caps.enforcement == Enforcement.HARD else f"{shown} (warn only)"
+    warns = "warn only" if caps.enforcement == Enforcement.WARN else ""
+    forgives = "" if caps.charge_failed_attempts else "failed attempts not charged"
+    rules = ", ".join(rule for rule in (warns, forgives) if rule)
+    return f"{shown} ({rules})" if rules else shown
 
 
 def _short(nano: int) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Exists, OuterRef, Q, Sum
 from django.utils import timezone
 
 from providers import clock
-from usage.models import Budget, BudgetAdjustment, BudgetPeriod, LedgerEntry
+from usage.models import Attempt, Budget, BudgetAdjustment, BudgetPeriod, LedgerEntry
 from usage.periods import period_bounds, period_key
+from usage.sql.rows import NOT_FAILED
 
 REASON: Final = "spent before this budget was set"
+_FAILED: Final = Attempt.objects.filter(pk=OuterRef("attempt_id")).exclude(error_code__in=NOT_FAILED)
 
 
 def carry_over(budget: Budget) -> BudgetAdjustment | None:
@@ -24,8 +26,11 @@ def carry_over(budget: Budget) -> BudgetAdjustment | None:
     bounds = period_bounds(now, budget.period, tz)
     if bounds is not None:
         lines = lines.filter(dispatched_at__gte=bounds[0], dispatched_at__lt=bounds[1])
+    charged = Q() if budget.charge_failed_attempts else ~Exists(_FAILED)
     spent = lines.aggregate(
-        nano=Sum("cost_nano", default=0), tokens=Sum("quota_tokens", default=0), requests=Count("request_id", distinct=True)
+        nano=Sum("cost_nano", filter=charged, default=0),
+        tokens=Sum("quota_tokens", filter=charged, default=0),
+        requests=Count("request_id", distinct=True),
     )
     if not any(spent.values()):
         return None

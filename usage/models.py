@@ -120,6 +120,10 @@ class Caps(models.Model):
     cap_tokens = models.BigIntegerField(null=True, blank=True, help_text="Input and output together.")
     cap_requests = models.BigIntegerField(null=True, blank=True, help_text="Retries and failover do not count again.")
     enforcement = models.CharField(max_length=4, choices=Enforcement.choices, default=Enforcement.HARD)
+    charge_failed_attempts = models.BooleanField(
+        default=True, db_default=True,
+        help_text="Off: what a provider bills for an attempt that failed is given back to this budget at once, by an entry on record.",
+    )  # fmt: skip
 
     class Meta:
         abstract = True
@@ -240,7 +244,9 @@ class BudgetPeriod(models.Model):
 
 
 class BudgetAdjustment(models.Model):
-    """A person's change of what a budget period counts (a reset, a grant): append-only, with a reason. The ledger keeps its lines.
+    """A change of what a budget period counts (a reset, a failed attempt given back): append-only, with a reason.
+
+    The ledger keeps its lines. ``actor_id`` is the person who made it; ``None``: the gateway, by the budget's own rule.
 
     ``budget_id``, ``key`` and ``subject`` are kept as values: the record outlives the budget.
     """

@@ -20,6 +20,7 @@ from django.utils.timezone import get_default_timezone
 
 from providers.clock import Reading
 from providers.upstream.types import TokenUsage
+from usage.failed_attempts import FailedAttempt, given_back
 from usage.ledger_types import (
     MEASURED,
     AttemptConflict,
@@ -168,6 +169,7 @@ class _Posting:
         self._known = known
         self._outcome = Outcome()
         self._changes: dict[int, PeriodChange] = {}
+        self._failed: list[FailedAttempt] = []
         self._locked: dict[int, LockedPeriod] = {}
         self.resolved: PeriodIds = {}
         self.gone: set[PeriodKey] = set()
@@ -182,6 +184,7 @@ class _Posting:
         keys = {order.attempt_id: _period_keys(order) for order in orders}
         self._resolve({key for each in keys.values() for key in each})
         self._lock(keys.values())
+        self._give_back_failed()
         admitted = [(order, ids) for order in orders if (ids := self._admit(order, keys[order.attempt_id], version)) is not None]
         self._insert(admitted)
         self._accept_replays()
@@ -192,15 +195,18 @@ class _Posting:
         rows = [*{row.attempt_id: row for row in reversed(self._work.closings)}.values()]
         if not rows:
             return
-        self._record_closed(self._sql.close_attempts(self._cursor, rows, self._work.now))
+        self._record_closed(self._sql.close_attempts(self._cursor, rows, self._work.now), rows)
         # An estimate never corrects another sweeper's estimate.
         late = [row for row in rows if row.error_code != ORPHANED and UUID(hex=row.attempt_id) not in self._outcome.closed]
         if late:
-            self._record_closed(self._sql.correct_orphans(self._cursor, late, self._work.now))
+            self._record_closed(self._sql.correct_orphans(self._cursor, late, self._work.now), late)
 
-    def _record_closed(self, closed: Iterable[ClosedAttempt]) -> None:
+    def _record_closed(self, closed: Iterable[ClosedAttempt], rows: Iterable[ClosingRow]) -> None:
+        closings = {UUID(hex=row.attempt_id): row for row in rows}
         for attempt in closed:
             self._outcome.closed.add(attempt.id)
+            if (closing := closings[attempt.id]).has_failed:
+                self._failed.append(FailedAttempt(closing, attempt))
             for period_id in attempt.period_ids:
                 change = self._change(period_id)
                 change.held_nano -= attempt.released_nano
@@ -241,6 +247,15 @@ class _Posting:
                 period.posted_nano += change.posted_nano
                 period.held_tokens += change.held_tokens
                 period.posted_tokens += change.posted_tokens
+
+    def _give_back_failed(self) -> None:
+        """To the budgets that do not charge failed attempts, before anything is admitted to them."""
+        for period, entry in given_back(self._failed, self._locked, self._work.now):
+            change = self._change(period.id)
+            change.posted_nano += entry.amount_nano
+            change.posted_tokens += entry.tokens
+            period.posted_nano += entry.amount_nano
+            period.posted_tokens += entry.tokens
 
     def _admit(self, order: ReserveOrder, keys: tuple[PeriodKey, ...], version: int) -> list[int] | None:
         """The ids of the periods that now hold the order; ``None`` when it was refused. All scopes or none."""

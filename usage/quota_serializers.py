@@ -36,12 +36,16 @@ class LimitSerializer(StrictSerializer):
     tokens = serializers.IntegerField(min_value=0, max_value=COUNT_MAX, required=False, allow_null=True)
     requests = serializers.IntegerField(min_value=0, max_value=COUNT_MAX, required=False, allow_null=True)
     enforcement = serializers.ChoiceField(choices=Enforcement.choices, default=Enforcement.HARD)
+    charge_failed_attempts = serializers.BooleanField(
+        default=True, help_text="False: what a provider bills for an attempt that failed is given back."
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         cost = attrs.get("cost_usd")
         try:
             nano = None if cost is None else nano_from_dollars(cost)
-            attrs["limits"] = Limits(nano, attrs.get("tokens"), attrs.get("requests"), attrs["enforcement"])
+            others = (attrs.get("tokens"), attrs.get("requests"), attrs["enforcement"], attrs["charge_failed_attempts"])
+            attrs["limits"] = Limits(nano, *others)
         except (ActionRefused, ValueError) as error:
             raise serializers.ValidationError({"cost_usd": [str(error)]}) from None
         return attrs
@@ -80,6 +84,7 @@ class QuotaStateSerializer(serializers.Serializer[Any]):
     starts_at = serializers.DateTimeField(allow_null=True)
     resets_at = serializers.DateTimeField(allow_null=True, help_text="Null for a total, which never begins anew.")
     enforcement = serializers.ChoiceField(choices=Enforcement.choices)
+    charge_failed_attempts = serializers.BooleanField(help_text="False: what an attempt that failed has cost is given back.")
     tier = serializers.CharField(allow_null=True, help_text="The tier that gives this limit; null: set for this subject.")
     cost_usd = MeasureSerializer()
     tokens = MeasureSerializer()
@@ -112,6 +117,7 @@ def shown_state(state: QuotaState) -> dict[str, Any]:
         "starts_at": state.starts_at,
         "resets_at": state.resets_at,
         "enforcement": state.enforcement,
+        "charge_failed_attempts": state.charge_failed_attempts,
         "tier": state.tier,
         "cost_usd": {
             "limit": dollars(state.money.limit),

@@ -39,6 +39,7 @@ class QuotaState:
     starts_at: datetime | None
     resets_at: datetime | None
     enforcement: str
+    charge_failed_attempts: bool
     tier: str | None
     money: Measure
     tokens: Measure
@@ -75,6 +76,7 @@ def _state(budget: Budget, period: BudgetPeriod, now: datetime) -> QuotaState:
         starts_at=starts_at,
         resets_at=resets_at,
         enforcement=budget.enforcement,
+        charge_failed_attempts=budget.charge_failed_attempts,
         tier=budget.tier.name if budget.tier else None,
         money=Measure(budget.cap_nano, period.posted_nano, period.held_nano),
         tokens=Measure(budget.cap_tokens, period.posted_tokens, period.held_tokens),

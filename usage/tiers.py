@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import asdict
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -11,7 +11,7 @@ from django.db import transaction
 from providers.models import ConfigVersion
 from usage.actions import ActionRefused, Limits, set_budget
 from usage.adjustments import reset_budget
-from usage.models import Budget, BudgetAdjustment, Tier, TierLimit, UserAccount
+from usage.models import Budget, BudgetAdjustment, Caps, Tier, TierLimit, UserAccount
 
 
 def set_account(user: User, tier: Tier | None, team_id: int | None = None) -> UserAccount:
@@ -28,7 +28,7 @@ def set_account(user: User, tier: Tier | None, team_id: int | None = None) -> Us
 def set_tier_limit(tier: Tier, period: str, limits: Limits) -> TierLimit:
     """Sets what a tier allows per period, for all its members at once."""
     with transaction.atomic():
-        limit, _ = TierLimit.objects.update_or_create(tier=tier, period=period, defaults=_columns(limits))
+        limit, _ = TierLimit.objects.update_or_create(tier=tier, period=period, defaults=asdict(limits))
         apply_to_members(tier)
     return limit
 
@@ -75,14 +75,9 @@ def _apply_tier(user: User, tier: Tier | None) -> None:
     given = {} if tier is None else {limit.period: limit for limit in tier.limits.all() if limit.period not in own}
     of_user.exclude(tier=None).exclude(period__in=given).delete()
     for period, limit in given.items():
-        caps = Limits(limit.cap_nano, limit.cap_tokens, limit.cap_requests, limit.enforcement)
-        set_budget(Budget.Scope.USER, user, period, caps, tier=tier)
+        set_budget(Budget.Scope.USER, user, period, limits_of(limit), tier=tier)
 
 
-def _columns(limits: Limits) -> dict[str, Any]:
-    return {
-        "cap_nano": limits.cap_nano,
-        "cap_tokens": limits.cap_tokens,
-        "cap_requests": limits.cap_requests,
-        "enforcement": limits.enforcement,
-    }
+def limits_of(caps: Caps) -> Limits:
+    """Raises ``ActionRefused`` for what no limit can be."""
+    return Limits(caps.cap_nano, caps.cap_tokens, caps.cap_requests, caps.enforcement, caps.charge_failed_attempts)

@@ -25,8 +25,10 @@ from providers.upstream.types import ChatRequest, Message, ModelListing, PriceCa
 from tests.aigateway.conftest import LiveGateway, deployment, register_simulator
 from tests.providers.simulator.fixtures import SimulatorHandle
 from tests.usage.world import TARGET
+from usage.actions import Limits, set_budget
 from usage.ledger import Ledger
-from usage.models import Attempt, LedgerEntry
+from usage.models import ApiKey, Attempt, BudgetAdjustment, BudgetPeriod, LedgerEntry
+from usage.verification import verify_ledger
 
 
 def lines() -> list[LedgerEntry]:
@@ -154,6 +156,27 @@ def test_M02_each_attempt_of_a_failover_is_priced_at_its_own_model(
         assert line.price_card["input_nano_per_mtok"] * 3 == answered.price_card["input_nano_per_mtok"]
         assert invoiced["cost_nano"] <= line.cost_nano <= attempt.hold_nano
     assert answer["cost"]["amount"] == f"{sum(line.cost_nano for line in lines()) / 10**9:.9f}"
+
+
+def test_M02_a_user_whose_limit_says_so_pays_for_the_answer_only(
+    start_gateway: Callable[[], LiveGateway], new_simulator: Callable[..., SimulatorHandle]
+) -> None:
+    first, second = new_simulator(), new_simulator()
+    register_simulator(first, "first", priority=1)
+    register_simulator(second, "second", priority=2)
+    first.settings(fault_rate=1.0, faults={"truncated_json": 1})
+    gateway = start_gateway()
+    key = ApiKey.objects.get()
+    forgiving = set_budget("user", key.user, "total", Limits(10**12, charge_failed_attempts=False))
+    charging = set_budget("key", key, "total", Limits(10**12))
+    assert gateway.generate(model="sim-small").json()["provider"] == "second"
+    *failed, answered = lines()
+    posted = {period.budget_id: period.posted_nano for period in BudgetPeriod.objects.all()}
+    assert failed
+    assert posted[forgiving.pk] == answered.cost_nano
+    assert posted[charging.pk] == answered.cost_nano + sum(line.cost_nano for line in failed)
+    assert {str(line.attempt_id) for line in failed} == {entry.reason.split()[1] for entry in BudgetAdjustment.objects.all()}
+    assert [*verify_ledger()] == []
 
 
 # --------------------------------------------------------------------------- unpriced, free, discounted

@@ -107,7 +107,7 @@ def test_I16_each_day_admits_its_cap_and_no_more_however_the_clock_jumps_between
             admitted["refused"] += 1
             return
         admitted[f"{at:%Y-%m-%d}"] += 1
-        await ledger.settle(settlement(order))
+        await ledger.settle(settlement(order, basis="estimated"))
 
     async def run() -> None:
         for _ in range(60):
@@ -135,7 +135,7 @@ def test_I16_calls_are_dispatched_by_the_databases_clock_whatever_this_machines_
         ledger.start()
         order = reserve_order(1, [budget], dispatched_at=ledger.now())
         asyncio.run(ledger.reserve(order))
-        asyncio.run(ledger.settle(settlement(order)))
+        asyncio.run(ledger.settle(settlement(order, basis="estimated")))
         assert ledger.stop(10)
         assert [abs(at - database_now()) < CLOSE for at in LedgerEntry.objects.values_list("dispatched_at", "posted_at").get()] == [
             True,

@@ -36,7 +36,8 @@ OPEN, SETTLED, ESTIMATED, VOIDED = "dispatched", "settled", "estimated", "voided
 
 @dataclass(slots=True)
 class Call:
-    """What the model knows of one attempt. ``cost`` and ``tokens`` are what was posted in all."""
+    """What the model knows of one attempt. ``cost`` and ``tokens`` are what was posted in all, ``forgiven`` what of both was given
+    back to budgets that do not charge failed attempts."""
 
     order: ReserveOrder
     card: PriceCard
@@ -44,6 +45,7 @@ class Call:
     status: str = OPEN
     cost: int = 0
     tokens: int = 0
+    forgiven: tuple[int, int] = (0, 0)
     orphaned: bool = False
     has_lines: bool = False
 
@@ -79,6 +81,7 @@ class LedgerMachine(RuleBasedStateMachine):
             Budget(scope=Budget.Scope.USER, user=self.user, period=unit, cap_nano=nano, cap_tokens=tokens, cap_requests=requests)
             for unit, (nano, tokens, requests) in zip(units, caps, strict=True)
         ]
+        rows[2].charge_failed_attempts = False
         rows[3].enforcement = "warn"
         self.budgets = Budget.objects.bulk_create(rows)
 
@@ -187,11 +190,13 @@ class LedgerMachine(RuleBasedStateMachine):
         if not hasattr(self, "model"):
             return
         expected = {pk: [0, 0, 0, 0, 0] for pk in self.model.ceilings}
+        forgiving = {*BudgetPeriod.objects.filter(budget=self.budgets[2]).values_list("pk", flat=True)}
         for call in self.model.calls.values():
             for period_id in call.periods:
                 sums = expected[period_id]
-                sums[0] += call.cost
-                sums[2] += call.tokens
+                nano, tokens = call.forgiven if period_id in forgiving else (0, 0)
+                sums[0] += call.cost - nano
+                sums[2] += call.tokens - tokens
                 sums[4] += call.order.requests
                 if call.status == OPEN:
                     sums[1] += call.order.hold_nano
@@ -253,6 +258,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def _closing(self, data: st.DataObject, call: Call) -> Settlement | Void:
         """Within the hold: a measured cost is one of tokens that fit it, an estimate any part of it."""
         attempt_id, hold = call.order.attempt_id, call.order.hold_nano
+        code = data.draw(st.sampled_from(("", "client_closed", "upstream_truncated")))
         if data.draw(st.booleans()):
             usage = TokenUsage(
                 input_tokens=data.draw(st.integers(0, 200)),
@@ -261,9 +267,9 @@ class LedgerMachine(RuleBasedStateMachine):
             )
             cost = cost_of(usage, call.card)
             if cost <= hold and (usage.input_tokens or 0) + (usage.output_tokens or 0) <= call.order.hold_tokens:
-                return Settlement(attempt_id, cost, usage)
+                return Settlement(attempt_id, cost, usage, error_code=code)
         if data.draw(st.booleans()):
-            return Settlement(attempt_id, data.draw(st.integers(0, hold)), TokenUsage(), "estimated")
+            return Settlement(attempt_id, data.draw(st.integers(0, hold)), TokenUsage(), "estimated", error_code=code)
         return Void(attempt_id, "upstream_failed")
 
     def _apply(self, orders: list[ReserveOrder] | None = None, closings: list[Settlement | Void] | None = None) -> Outcome:
@@ -300,6 +306,8 @@ class LedgerMachine(RuleBasedStateMachine):
             call.status, call.has_lines = SETTLED if closing.basis == "measured" else ESTIMATED, True
             call.cost = closing.cost_nano + adjusted
             call.tokens = (closing.usage.input_tokens or 0) + (closing.usage.output_tokens or 0) if known else call.order.hold_tokens
+            if closing.error_code == "upstream_truncated":
+                call.forgiven = closing.cost_nano, call.tokens if known or not may_correct else 0
         if may_correct:
             call.orphaned = False
 

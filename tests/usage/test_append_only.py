@@ -6,26 +6,27 @@ import pytest
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from tests.usage.world import reserve_order, settlement
+from tests.usage.world import CARD, USAGE, reserve_order, settlement
 from usage import append_only
 from usage.ledger import reserve_now, settle_now
 from usage.models import LedgerEntry
+from usage.money import cost_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
 def line(transactional_db: None) -> LedgerEntry:
-    order = reserve_order(5)
+    order = reserve_order(100_000)
     reserve_now(order)
-    settle_now(settlement(order, 3))
+    settle_now(settlement(order, cost_of(USAGE, CARD)))
     return LedgerEntry.objects.get()
 
 
 def test_M17_update_is_refused(line: LedgerEntry) -> None:
     with pytest.raises(DatabaseError, match="append-only"):
         LedgerEntry.objects.update(cost_nano=0)
-    assert LedgerEntry.objects.get().cost_nano == 3
+    assert LedgerEntry.objects.get().cost_nano == cost_of(USAGE, CARD)
 
 
 def test_M17_delete_is_refused(line: LedgerEntry) -> None:

@@ -153,6 +153,18 @@ def test_R124_an_admin_sets_tier_and_limits_and_reads_back_what_is_in_force(admi
     assert admin.get(url).json() == answer.json()
 
 
+@pytest.mark.parametrize("charged", [True, False])
+def test_M02_M06_whether_failed_attempts_are_charged_is_set_kept_and_shown(admin: APIClient, user: User, charged: bool) -> None:
+    url = f"/api/v1/ai/admin/quotas/{user.pk}"
+    admin.put(url, {"limits": [{"period": "month", "tokens": 5, "charge_failed_attempts": not charged}]}, format="json")
+    answer = admin.put(url, {"limits": [{"period": "month", "tokens": 5, "charge_failed_attempts": charged}]}, format="json")
+    assert answer.json()["limits"][0]["charge_failed_attempts"] is charged
+    assert Budget.objects.get().charge_failed_attempts is charged
+    assert (
+        admin.put(url, {"limits": [{"period": "month", "tokens": 5}]}, format="json").json()["limits"][0]["charge_failed_attempts"] is True
+    )
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

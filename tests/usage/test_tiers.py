@@ -32,7 +32,11 @@ def pro(transactional_db: None) -> Tier:
 
 def caps(user: User) -> dict[str, tuple[object, ...]]:
     rows = Budget.objects.filter(user=user).order_by("pk")
-    return {row.period: (row.cap_nano, row.cap_tokens, row.cap_requests, row.enforcement, row.tier and row.tier.name) for row in rows}
+    return {row.period: (row.cap_nano, row.cap_tokens, row.cap_requests, *rules(row)) for row in rows}
+
+
+def rules(row: Budget) -> tuple[object, ...]:
+    return row.enforcement, row.charge_failed_attempts, row.tier and row.tier.name
 
 
 def announced(since: int) -> list[str]:
@@ -41,19 +45,19 @@ def announced(since: int) -> list[str]:
 
 def test_R502_a_tier_hands_on_every_figure_and_leaves_what_was_set_by_hand(user: User, pro: Tier) -> None:
     set_budget("user", user, "day", OWN)
-    made = set_tier_limit(pro, "month", Limits(1, 2, 3, "warn"))
+    made = set_tier_limit(pro, "month", Limits(1, 2, 3, "warn", charge_failed_attempts=False))
     assert [*TierLimit.objects.all()] == [made]
     set_tier_limit(pro, "day", Limits(5))
     stranger = User.objects.create_user("bob")
     set_budget("user", stranger, "month", OWN)
     account = set_account(user, pro)
-    assert caps(user) == {"day": (*astuple(OWN), None), "month": (1, 2, 3, "warn", "pro")}
+    assert caps(user) == {"day": (*astuple(OWN), None), "month": (1, 2, 3, "warn", False, "pro")}
     assert caps(stranger) == {"month": (*astuple(OWN), None)}
     assert (account.user, account.tier, account.team) == (user, pro, None)
     other = Tier.objects.create(name="free")
     set_tier_limit(other, "week", Limits(4))
     set_account(user, other)
-    assert caps(user) == {"day": (*astuple(OWN), None), "week": (4, None, None, "hard", "free")}
+    assert caps(user) == {"day": (*astuple(OWN), None), "week": (4, None, None, "hard", True, "free")}
     assert UserAccount.objects.get() == account
 
 
@@ -62,7 +66,7 @@ def test_what_a_tier_changes_reaches_every_process(user: User, pro: Tier) -> Non
     set_account(user, pro)
     assert announced(before) == [f"user:{user.pk}"]
     made = set_tier_limit(pro, "day", Limits(5))
-    assert caps(user) == {"day": (5, None, None, "hard", "pro")}
+    assert caps(user) == {"day": (5, None, None, "hard", True, "pro")}
     before = ConfigVersion.current()
     delete_tier_limit(made)
     assert (caps(user), announced(before), TierLimit.objects.count()) == ({}, ["budgets"], 0)
@@ -73,7 +77,7 @@ def test_a_tier_limit_set_past_the_action_is_brought_to_its_members_on_request(u
     TierLimit.objects.create(tier=pro, period="day", cap_requests=6)
     assert caps(user) == {}
     apply_to_members(pro)
-    assert caps(user) == {"day": (None, None, 6, "hard", "pro")}
+    assert caps(user) == {"day": (None, None, 6, "hard", True, "pro")}
 
 
 def test_R503_a_team_is_one_of_the_users_groups(user: User, pro: Tier) -> None:

@@ -111,7 +111,8 @@ JOIN usage_budgetperiod p ON p.budget_id = w.budget_id AND p.key = w.key
 
 LOCK_PERIODS = """
 SELECT p.id, p.budget_id, p.key, p.posted_nano, p.held_nano, p.posted_tokens, p.held_tokens, p.requests,
-       b.cap_nano, b.cap_tokens, b.cap_requests, b.enforcement, b.scope, b.period, coalesce(r.name, '')
+       b.cap_nano, b.cap_tokens, b.cap_requests, b.enforcement, b.scope, b.period, coalesce(r.name, ''),
+       b.charge_failed_attempts
 FROM usage_budgetperiod p JOIN usage_budget b ON b.id = p.budget_id
 LEFT JOIN providers_route r ON r.id = b.fallback_route_id AND r.enabled
 WHERE p.id = ANY(%s::bigint[]) ORDER BY p.id FOR NO KEY UPDATE OF p

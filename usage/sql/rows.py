@@ -19,6 +19,10 @@ from usage.ledger_types import MEASURED, BudgetExceeded
 HARD: Final = "hard"
 ORPHANED: Final = "orphaned"
 """``error_code`` of an attempt whose process died; only these accept a late settlement."""
+CLIENT_CLOSED: Final = "client_closed"
+"""``error_code`` of an attempt whose client went away."""
+NOT_FAILED: Final = ("", CLIENT_CLOSED, ORPHANED)
+"""Codes of attempts that are charged under any policy: the provider did its part, or nobody knows."""
 
 
 class AttemptRow(msgspec.Struct, frozen=True):
@@ -75,6 +79,11 @@ class ClosingRow(msgspec.Struct, frozen=True):
     reported_cost_nano: int | None = None
     provider_tool_calls: int | None = None
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether a line is written of a call that failed."""
+        return self.cost_nano is not None and self.error_code not in NOT_FAILED
+
 
 class PeriodChange(msgspec.Struct):
     """What a batch does to one budget period. ``wanted_*`` is the part that must fit below the cap."""
@@ -123,6 +132,7 @@ class LockedPeriod(msgspec.Struct):
     scope: str
     unit: str
     fallback_route: str
+    charges_failed_attempts: bool
 
     def refusal_of(self, hold_nano: int, hold_tokens: int, requests: int) -> BudgetExceeded | None:
         """Why so much more does not fit. What wants nothing of a measure always fits it."""

@@ -91,7 +91,8 @@ JOIN usage_budgetperiod p ON p.budget_id = w.value ->> '$.budget_id' AND p.key =
 
 READ_PERIODS = """
 SELECT p.id, p.budget_id, p.key, p.posted_nano, p.held_nano, p.posted_tokens, p.held_tokens, p.requests,
-       b.cap_nano, b.cap_tokens, b.cap_requests, b.enforcement, b.scope, b.period, coalesce(r.name, '')
+       b.cap_nano, b.cap_tokens, b.cap_requests, b.enforcement, b.scope, b.period, coalesce(r.name, ''),
+       b.charge_failed_attempts
 FROM usage_budgetperiod p JOIN usage_budget b ON b.id = p.budget_id
 LEFT JOIN providers_route r ON r.id = b.fallback_route_id AND r.enabled
 WHERE p.id IN (SELECT value FROM json_each(%s)) ORDER BY p.id

@@ -28,9 +28,10 @@ class CapsForm(forms.ModelForm):  # type: ignore[type-arg]
         return cleaned
 
 
-class TierLimitInline(DollarsOnReadOnlyPages, admin.TabularInline):  # type: ignore[type-arg]
+class TierLimitInline(DollarsOnReadOnlyPages, admin.StackedInline):  # type: ignore[type-arg]
     model = TierLimit
     form = CapsForm
+    fields = ("period", "cap_nano", "cap_tokens", "cap_requests", "enforcement", "charge_failed_attempts")
     extra = 1
 
 

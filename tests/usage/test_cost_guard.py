@@ -83,6 +83,25 @@ def test_M18_each_count_is_priced_at_its_own_rate_or_its_directions(bucket: str)
     assert computed(usage, CARD) == cost_of(usage, CARD)
 
 
+@pytest.mark.parametrize(("tokens", "nano"), [(0, 0), (1, 0), (2, 1), (3, 2), (5, 2), (7, 4)])
+@pytest.mark.parametrize(("rate", "discount_ppm"), [(500_000, 0), (1_000_000, 500_000)])
+def test_M18_M19_a_tie_is_rounded_to_even(tokens: int, nano: int, rate: int, discount_ppm: int) -> None:
+    card = PriceCard(id=1, input_nano_per_mtok=rate, output_nano_per_mtok=0, discount_ppm=discount_ppm)
+    usage = TokenUsage(input_tokens=tokens, output_tokens=0)
+    assert computed(usage, card) == nano == cost_of(usage, card)
+
+
+@pytest.mark.parametrize(("cached", "nano"), [(0, 10), (1, 22), (89, 198), (90, 300), (190, 600)])
+def test_M18_a_tier_counts_from_the_first_token_above_it_and_all_input_counts(cached: int, nano: int) -> None:
+    tiers = tuple(
+        ContextTier(above_input_tokens=above, input_nano_per_mtok=rate * 1_000_000, output_nano_per_mtok=0)
+        for above, rate in ((99, 3), (10, 2))
+    )
+    card = PriceCard(id=1, input_nano_per_mtok=1_000_000, output_nano_per_mtok=0, context_tiers=tiers)
+    usage = TokenUsage(input_tokens=10, cache_read_tokens=cached, output_tokens=0)
+    assert computed(usage, card) == nano == cost_of(usage, card)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -95,9 +95,11 @@ class Scope:
 
 @dataclass(slots=True)
 class Outcome:
-    """``statuses`` are the answers by status; ``alone`` those that said their process counted rate limits without Redis."""
+    """``statuses`` are the answers by status, ``unexpected`` those that are neither an answer nor the budget's refusal, by status and
+    code; ``alone`` those that said their process counted rate limits without Redis."""
 
     statuses: Counter[int] = field(default_factory=Counter)
+    unexpected: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     readiness: Counter[str] = field(default_factory=Counter)
     alone: int = 0
@@ -116,7 +118,7 @@ class Outcome:
     def wrong(self) -> list[str]:
         found = [f"{scope.name}: {scope.overshoot_nano} nano-dollars above the cap" for scope in self.scopes if scope.overshoot_nano]
         found += [f"{scope.name}: {scope.held_nano} still held" for scope in self.scopes if scope.held_nano]
-        found += [f"{times} answers with status {status}" for status, times in self.statuses.items() if status not in (200, 402)]
+        found += [f"{times} answers with {what}" for what, times in self.unexpected.items()]
         if self.utilisation < UTILISATION_MIN:
             found.append(f"utilisation {self.utilisation:.2%}")
         if set(self.readiness) != {"degraded"}:
@@ -215,10 +217,12 @@ class Rush:
         asked = time.monotonic()
         url = f"{self._stage.origin}/v1/chat/completions"
         async with session.post(url, data=next(self._questions), headers=headers) as answer:
-            await answer.read()
+            body = await answer.read()
         outcome = self.outcome
         outcome.slowest_s = max(outcome.slowest_s, time.monotonic() - asked)
         outcome.statuses[answer.status] += 1
+        if answer.status not in (200, 402):
+            outcome.unexpected[f"{answer.status} {json.loads(body)['error']['code']}"] += 1
         outcome.alone += "rate limits" in answer.headers.get("X-Gateway-Degraded", "")
         if self._faults_due and outcome.statuses.total() >= self._faults_due[0]:
             self._faults_due.pop(0)

@@ -45,9 +45,9 @@ def test_one_nano_dollar_too_much_or_an_unused_budget_is_wrong(scope: Scope, sai
 def test_any_answer_but_success_and_refusal_is_wrong_and_so_is_a_process_that_lost_redis_for_good() -> None:
     outcome = Outcome(alone=0, scopes=[RIGHT], alone_at_end=["web-2"], verdict=Verdict(faults=["a line is missing"]))
     outcome.readiness["ready"] += 1
-    outcome.statuses[503] += 2
+    outcome.unexpected["503 ledger_unavailable"] += 2
     assert outcome.wrong() == [
-        "2 answers with status 503",
+        "2 answers with 503 ledger_unavailable",
         "readiness without Redis: {'ready': 1}",
         "no answer said that rate limits were counted alone while Redis was away",
         "web-2 did not find Redis again",

@@ -1,5 +1,6 @@
 """``python -m tests.load.shared_budget CAP_NANO``: budgets of four scopes on the caller of the gateway named by the environment,
-the gateway's own the tightest, and rate limits too wide to refuse anything, so that every call counts in Redis."""
+the gateway's own the tightest, and rate limits too wide to refuse anything, so that every call counts in Redis. The provider takes
+as many connections as there are calls, and patiently: only the budget may refuse one, however busy the machine is."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import django
 LOOSER = {"gateway": 100, "team": 110, "user": 120, "key": 130}
 """Caps in per cent of the decisive one."""
 WIDE = 100_000_000
+PATIENCE_S = 30.0
 
 
 def main() -> None:
@@ -19,11 +21,14 @@ def main() -> None:
 
     from django.contrib.auth.models import Group
 
+    from providers.models import ConfigVersion, Provider
     from usage.actions import Limits, set_budget
     from usage.limit_actions import set_rate_limit
     from usage.models import ApiKey, Period
 
     cap_nano = int(sys.argv[1])
+    Provider.objects.update(max_connections=1000, connect_timeout_s=PATIENCE_S)
+    ConfigVersion.bump()
     key = ApiKey.objects.select_related("user").get()
     team = Group.objects.create(name="rehearsal")
     key.user.groups.add(team)

@@ -23,9 +23,9 @@ class FailedAttempt:
 
     @property
     def tokens(self) -> int:
-        """What quotas counted of it. A correction whose tokens nobody knows gives none back: it does not know the estimate's."""
+        """What quotas counted of it; of a correction whose tokens nobody knows nothing, for it adds nothing to the estimate's."""
         known = self.closing.quota_tokens
-        return max(0, self.closed.posted_tokens) if known is None else known
+        return self.closed.posted_tokens if known is None else known
 
     @property
     def reason(self) -> str:
@@ -47,7 +47,7 @@ def given_back(
         budgets = Budget.objects.select_related("user", "api_key", "team", "provider")
         subjects = {budget.pk: str(budget) for budget in budgets.filter(pk__in={entry.budget_id for _, entry in entries})}
         for _, entry in entries:
-            entry.subject = subjects[entry.budget_id][:200]
+            entry.subject = subjects[entry.budget_id]
         BudgetAdjustment.objects.bulk_create(entry for _, entry in entries)
     return entries
 

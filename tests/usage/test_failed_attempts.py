@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from usage.actions import Limits, set_budget
 from usage.ledger import BudgetExceeded, ReserveOrder, Settlement, Void, reserve_now, settle_now, void_now
 from usage.models import Budget, BudgetAdjustment, BudgetPeriod, GatewayProcess, LedgerEntry, Tier
 from usage.money import cost_of
+from usage.posting import Work, apply_batch, closing_row
 from usage.sql.rows import CLIENT_CLOSED
 from usage.sweeper import ALIVE_FOR, sweep
 from usage.tiers import set_account, set_tier_limit
@@ -72,6 +74,15 @@ def test_M02_what_was_given_back_can_be_spent_at_once(forgiving: Budget) -> None
     assert counted(forgiving) == (COST, 0, TOKENS, 6)
 
 
+@pytest.mark.parametrize("caps", [{"cap_nano": COST}, {"cap_tokens": TOKENS}])
+def test_M02_what_was_given_back_admits_the_next_call_of_the_same_batch(transactional_db: None, caps: dict[str, int]) -> None:
+    budget = set_budget(Budget.Scope.GATEWAY, None, "total", Limits(**caps, charge_failed_attempts=False))
+    failed, following = reserve(budget), reserve_order(COST, [budget], hold_tokens=TOKENS)
+    closing = closing_row(Settlement(failed.attempt_id, COST, USAGE, error_code=FAILED))
+    assert apply_batch(Work(uuid.UUID(int=7), timezone.now(), [following], [closing]), {}).refusals == {}
+    assert counted(budget) == (0, COST, 0, 2)
+
+
 @pytest.mark.parametrize("code", ["", CLIENT_CLOSED])
 def test_M02_answers_and_those_the_client_left_are_charged(forgiving: Budget, code: str) -> None:
     settle_now(Settlement(reserve(forgiving).attempt_id, COST, USAGE, error_code=code))
@@ -112,6 +123,15 @@ def test_M02_an_orphan_is_charged_until_it_is_known_to_have_failed(forgiving: Bu
     assert counted(forgiving) == (0, 0, 0, 1)
     settle_now(Settlement(order.attempt_id, 50_000, TokenUsage(input_tokens=4, output_tokens=4), error_code=FAILED))
     assert counted(forgiving) == (0, 0, 0, 1), "given back once"
+    assert [*verify_ledger()] == []
+
+
+def test_M02_an_orphan_that_failed_with_unknown_tokens_gives_back_the_money_alone(forgiving: Budget) -> None:
+    order = reserve(forgiving)
+    GatewayProcess.objects.update(stopped_at=timezone.now())
+    sweep(timezone.now() + ALIVE_FOR + timedelta(seconds=1))
+    settle_now(Settlement(order.attempt_id, COST, TokenUsage(), "estimated", error_code=FAILED))
+    assert counted(forgiving) == (0, 0, TOKENS, 1)
     assert [*verify_ledger()] == []
 
 

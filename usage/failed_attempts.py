@@ -32,7 +32,7 @@ class FailedAttempt:
         return f"attempt {self.closed.id} failed ({self.closing.error_code}) and is not charged"
 
 
-def given_back(
+def give_back(
     failed: Iterable[FailedAttempt], locked: Mapping[int, LockedPeriod], now: datetime
 ) -> list[tuple[LockedPeriod, BudgetAdjustment]]:
     """Writes one entry per attempt and budget period that does not charge it; their counters are the caller's to change."""

@@ -20,7 +20,7 @@ from django.utils.timezone import get_default_timezone
 
 from providers.clock import Reading
 from providers.upstream.types import TokenUsage
-from usage.failed_attempts import FailedAttempt, given_back
+from usage.failed_attempts import FailedAttempt, give_back
 from usage.ledger_types import (
     MEASURED,
     AttemptConflict,
@@ -250,7 +250,7 @@ class _Posting:
 
     def _give_back_failed(self) -> None:
         """To the budgets that do not charge failed attempts, before anything is admitted to them."""
-        for period, entry in given_back(self._failed, self._locked, self._work.now):
+        for period, entry in give_back(self._failed, self._locked, self._work.now):
             change = self._change(period.id)
             change.posted_nano += entry.amount_nano
             change.posted_tokens += entry.tokens

@@ -44,8 +44,9 @@ class LimitSerializer(StrictSerializer):
         cost = attrs.get("cost_usd")
         try:
             nano = None if cost is None else nano_from_dollars(cost)
-            others = (attrs.get("tokens"), attrs.get("requests"), attrs["enforcement"], attrs["charge_failed_attempts"])
-            attrs["limits"] = Limits(nano, *others)
+            attrs["limits"] = Limits(
+                nano, attrs.get("tokens"), attrs.get("requests"), attrs["enforcement"], attrs["charge_failed_attempts"]
+            )
         except (ActionRefused, ValueError) as error:
             raise serializers.ValidationError({"cost_usd": [str(error)]}) from None
         return attrs

@@ -22,7 +22,8 @@ from providers.models import Provider, RoutingConfiguration
 from providers.simulator.catalogue import MODELS, SimulatedModel
 from providers.upstream.types import ModelListing
 from usage import keys
-from usage.actions import ActionRefused, create_api_key
+from usage.errors import ActionRefused
+from usage.key_actions import create_api_key
 from usage.models import FINANCE_GROUP, ApiKey
 
 SIMULATOR_SLUG = "simulator"

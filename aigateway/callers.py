@@ -16,10 +16,12 @@ from django.db import InterfaceError, OperationalError, close_old_connections
 from aigateway import errors
 from preferences.resolve import PreferenceRecord, load_for_user
 from providers.registry import EVERYTHING
-from usage.access import KeyRecord, budgets_for, load_key, rate_limits_for, team_of, touch_keys
+from usage.access import KeyRecord, load_key, touch_keys
+from usage.budget_binding import budgets_for, team_of
 from usage.entitlements import EntitlementRecord, entitlements_of
 from usage.keys import lookup_id, matches
 from usage.ledger_types import BudgetRef
+from usage.limit_binding import rate_limits_for
 from usage.limit_types import Limit
 
 CACHED_CALLERS_MAX = 10_000

@@ -18,7 +18,7 @@ from providers.upstream.adapters import ADAPTERS
 from providers.upstream.types import ChatDelta, ChatRequest, ChatResponse, HttpResponse, PriceCard, Target, TokenUsage
 from providers.upstream.types import HttpRequest as UpstreamRequest
 from usage import ledger, money
-from usage.access import budgets_for
+from usage.budget_binding import budgets_for
 from usage.ledger_types import ESTIMATED, MEASURED
 
 CALL_TIMEOUT_S = 60.0

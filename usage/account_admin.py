@@ -6,14 +6,15 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.helpers import ActionForm
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from providers.fields import DollarsOnReadOnlyPages, dollars
 from usage import tiers
-from usage.actions import ActionRefused, Limits
-from usage.models import BudgetAdjustment, BudgetAlert, LedgerDay, Tier, TierLimit, UserAccount
+from usage.actions import Limits
+from usage.admin_bases import RecordAdmin
+from usage.errors import ActionRefused
+from usage.models import BudgetAdjustment, BudgetAlert, Tier, TierLimit, UserAccount
 
 
 class CapsForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -92,28 +93,6 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
         return cleaned
 
 
-class ReasonForm(ActionForm):
-    """The reason of an action that stays on record."""
-
-    reason = forms.CharField(required=False, max_length=200, label="Reason")
-
-
-class RecordAdmin(DollarsOnReadOnlyPages, admin.ModelAdmin):  # type: ignore[type-arg]
-    """What happened: to be read and filtered, by nobody to be changed."""
-
-    show_full_result_count = False
-    list_per_page = 50
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
 @admin.register(BudgetAdjustment)
 class BudgetAdjustmentAdmin(RecordAdmin):
     list_display = ("created_at", "subject", "key", "amount", "tokens", "requests", "reason", "actor_id")
@@ -141,16 +120,6 @@ class BudgetAlertAdmin(RecordAdmin):
     @admin.display(description="Cap", ordering="cap")
     def cap_shown(self, alert: BudgetAlert) -> str:
         return _measured(alert.measure, alert.cap)
-
-
-@admin.register(LedgerDay)
-class LedgerDayAdmin(RecordAdmin):
-    list_display = ("day", "lines", "cost", "sha256", "sealed_at")
-    date_hierarchy = "day"
-
-    @admin.display(description="Cost ($)", ordering="cost_nano")
-    def cost(self, seal: LedgerDay) -> str | None:
-        return dollars(seal.cost_nano)
 
 
 def _measured(measure: str, amount: int) -> str:

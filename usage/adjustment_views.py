@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from providers.fields import dollars, nano_from_dollars
 from usage.adjustments import adjust_attempt
 from usage.models import Attempt
-from usage.quota_serializers import StrictSerializer
+from usage.rest import StrictSerializer
 
 AMOUNT_MAX = Decimal(1_000_000)
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from providers import clock
 from providers.models import ConfigVersion
-from usage.actions import ActionRefused
+from usage.errors import ActionRefused
 from usage.models import Attempt, Budget, BudgetAdjustment, BudgetPeriod, LedgerEntry
 from usage.money import MAX_NANO
 from usage.periods import period_key

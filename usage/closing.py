@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count, Min, Sum
 from kombu.exceptions import OperationalError
 
-from usage.actions import ActionRefused
+from usage.errors import ActionRefused
 from usage.export_lines import Tally, month_source
 from usage.export_months import BillingMonths, MonthSpan, month_after, month_around, span_of
 from usage.exports import COLUMNS, csv_chunks

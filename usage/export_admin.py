@@ -8,7 +8,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
@@ -19,10 +19,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from providers import clock
-from providers.fields import DollarsOnReadOnlyPages, dollars
+from providers.fields import dollars
 from usage import export_files, export_jobs
-from usage.actions import ActionRefused
+from usage.admin_bases import FinanceAdmin
 from usage.closing import MonthState, months_until, request_close
+from usage.errors import ActionRefused
 from usage.export_downloads import STREAMED, finished_file, streamed
 from usage.export_lines import month_source
 from usage.export_months import BillingMonths, MonthInvalid
@@ -30,26 +31,6 @@ from usage.export_serializers import FILTERS, ExportRequestSerializer
 from usage.models import ClosedMonth, Export
 
 _COLOURS = {Export.Status.DONE: "green", Export.Status.FAILED: "red", Export.Status.RUNNING: "yellow"}
-
-
-class FinanceAdmin(DollarsOnReadOnlyPages, admin.ModelAdmin):  # type: ignore[type-arg]
-    """Shown to everybody who may view the ledger, which is what its files hold."""
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return bool(request.user.has_perm("usage.view_ledgerentry"))
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request)
-
-    def require_view(self, request: HttpRequest) -> None:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
 
 
 class ExportForm(forms.ModelForm):  # type: ignore[type-arg]

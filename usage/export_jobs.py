@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 
 from providers.fields import dollars
 from usage import export_files
-from usage.actions import ActionRefused
+from usage.errors import ActionRefused
 from usage.export_lines import LineSource, Tally, fixed, month_source
 from usage.export_months import BillingMonths, month_around, month_before, span_of
 from usage.models import Export

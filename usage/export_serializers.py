@@ -15,7 +15,9 @@ from usage.closing import MonthState
 from usage.export_downloads import FORMATS
 from usage.export_months import MonthInvalid, span_of
 from usage.models import Export
-from usage.serializers import LineQuerySerializer
+from usage.serializers import (
+    LineQuerySerializer,
+)
 
 FILTERS = ("provider", "model", "user", "key", "context")
 
@@ -149,3 +151,10 @@ def shown_months(states: list[MonthState]) -> dict[str, Any]:
         "cost_usd": dollars(sum(state.cost_nano for state in states)),
         "months": [shown_month(state) for state in states],
     }
+
+
+class CostsQuerySerializer(LineQuerySerializer):
+    format = serializers.ChoiceField(
+        choices=[("json", "json"), *((name, name) for name in FORMATS)], default="json", help_text="All but `json` stream the ledger lines."
+    )
+    bom = serializers.BooleanField(default=False, help_text="`csv` begins with a byte order mark, by which Excel knows UTF-8.")

@@ -9,7 +9,7 @@ from celery import shared_task
 
 from providers import clock
 from usage import closing, export_jobs
-from usage.actions import ActionRefused
+from usage.errors import ActionRefused
 
 TIME_LIMIT_S = 1500
 """Below half of the broker's visibility timeout."""

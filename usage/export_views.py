@@ -19,8 +19,8 @@ from rest_framework.views import APIView
 
 from providers import clock
 from usage import export_files, export_jobs
-from usage.actions import ActionRefused
 from usage.closing import CLOSED_AT_ONCE_LINES_MAX, months_until, request_close
+from usage.errors import ActionRefused
 from usage.export_downloads import finished_file, streamed
 from usage.export_lines import month_source
 from usage.export_months import BillingMonths, MonthInvalid
@@ -35,8 +35,7 @@ from usage.export_serializers import (
     shown_months,
 )
 from usage.models import Export
-from usage.permissions import IsFinance
-from usage.views import PRIVATE, FormatParameterNegotiation
+from usage.rest import PRIVATE, FormatParameterNegotiation, IsFinance
 
 FILE = OpenApiResponse(OpenApiTypes.BINARY, description="The file.")
 

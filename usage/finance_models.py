@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import ClassVar
 
 from django.db import models
 
 from providers.fields import NanoDollarField
-
-
-class LedgerDay(models.Model):
-    """The seal of one UTC day of posting. ``sha256`` covers the seal before it and every line of the day, in order of id."""
-
-    day = models.DateField(primary_key=True)
-    lines = models.BigIntegerField()
-    cost_nano = NanoDollarField()
-    last_id = models.BigIntegerField(help_text="Id of the day's last line; 0 where there is none.")
-    previous_sha256 = models.CharField(max_length=64)
-    sha256 = models.CharField(max_length=64)
-    sealed_at = models.DateTimeField()
-
-    class Meta:
-        ordering: ClassVar = ["-day"]
-
-    def __str__(self) -> str:
-        return f"{self.day}: {self.sha256[:12]}"
 
 
 class UsageSums(models.Model):
@@ -184,124 +165,3 @@ class RollUp(models.Model):
 
     def __str__(self) -> str:
         return f"up to line {self.last_entry_id}"
-
-
-class ClosedMonth(models.Model):
-    """A month of ``settings.TIME_ZONE`` whose lines are fixed. Lines posted after ``cutoff_at`` belong to the next open month.
-
-    Rows are only ever added: nothing reopens a month.
-    """
-
-    month = models.CharField(primary_key=True, max_length=7, help_text="2026-11")
-    starts_at = models.DateTimeField(help_text="When the month began; kept, because the gateway's time zone may change.")
-    ends_at = models.DateTimeField()
-    cutoff_at = models.DateTimeField()
-    lines = models.BigIntegerField()
-    late_lines = models.BigIntegerField(help_text="Of them, those of earlier months that were posted after these had been closed.")
-    cost_nano = NanoDollarField()
-    columns = models.PositiveSmallIntegerField(help_text="How many the CSV had: those that later releases append are not in it.")
-    sha256 = models.CharField(max_length=64, help_text="Of the CSV of this month.")
-    closed_by_id = models.BigIntegerField(null=True)
-    closed_at = models.DateTimeField()
-
-    class Meta:
-        ordering: ClassVar = ["-month"]
-
-    def __str__(self) -> str:
-        return self.month
-
-
-class Export(models.Model):
-    """A file made in the background. ``query`` holds the checked parameters it was asked with."""
-
-    class Format(models.TextChoices):
-        CSV = "csv", "CSV"
-        XLSX = "xlsx", "Excel"
-        FOCUS_1_2 = "focus-1.2", "FOCUS 1.2"
-        FOCUS_1_4 = "focus-1.4", "FOCUS 1.4"
-
-    class Status(models.TextChoices):
-        WAITING = "waiting"
-        RUNNING = "running"
-        DONE = "done"
-        FAILED = "failed"
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    format = models.CharField(max_length=10, choices=Format.choices)
-    query = models.JSONField(default=dict)
-    status = models.CharField(max_length=10, choices=Status.choices, default=Status.WAITING)
-    lines_total = models.BigIntegerField(null=True)
-    lines_done = models.BigIntegerField(default=0)
-    cost_nano = NanoDollarField(null=True)
-    bytes = models.BigIntegerField(null=True)
-    sha256 = models.CharField(max_length=64, blank=True)
-    error = models.CharField(max_length=200, blank=True)
-    created_by_id = models.BigIntegerField(null=True)
-    created_at = models.DateTimeField()
-    started_at = models.DateTimeField(null=True)
-    finished_at = models.DateTimeField(null=True)
-
-    class Meta:
-        ordering: ClassVar = ["-created_at"]
-
-    def __str__(self) -> str:
-        return f"{self.format} of {self.created_at:%Y-%m-%d}"
-
-
-class Statement(models.Model):
-    """A provider's usage or invoice file and what comparing it with the ledger found. ``summary`` adds up by kind of finding."""
-
-    provider_slug = models.CharField(max_length=50)
-    layout = models.CharField(max_length=20, help_text="openai, anthropic or generic.")
-    columns = models.JSONField(default=dict, help_text="Generic layout: which of our fields each column is.")
-    time_zone = models.CharField(max_length=60, default="UTC", help_text="The provider's days.")
-    file_name = models.CharField(max_length=200)
-    file_sha256 = models.CharField(max_length=64)
-    starts_on = models.DateField(null=True)
-    ends_on = models.DateField(null=True, help_text="Included.")
-    summary = models.JSONField(default=dict)
-    uploaded_by_id = models.BigIntegerField(null=True)
-    uploaded_at = models.DateTimeField()
-
-    class Meta:
-        ordering: ClassVar = ["-uploaded_at"]
-
-    def __str__(self) -> str:
-        return f"{self.provider_slug}: {self.file_name}"
-
-
-class StatementLine(models.Model):
-    """One line of a statement, or of the ledger where the statement has none, and how the two compare.
-
-    ``variance_nano`` is what the provider billed above the ledger; it is split by cause.
-    """
-
-    class Finding(models.TextChoices):
-        MATCHED = "matched"
-        PRICE = "price"
-        TOKENS = "tokens"
-        MISSING = "missing", "Missing in the ledger"
-        EXTRA = "extra", "Not on the statement"
-        ZONE = "zone", "Other day"
-
-    statement = models.ForeignKey(Statement, on_delete=models.CASCADE, related_name="lines")
-    number = models.PositiveIntegerField(null=True, help_text="Line of the file; empty: only in the ledger.")
-    finding = models.CharField(max_length=8, choices=Finding.choices)
-    matched_by = models.CharField(max_length=10, blank=True, help_text="request or group.")
-    upstream_id = models.CharField(max_length=200, blank=True)
-    day = models.DateField(null=True)
-    model_name = models.CharField(max_length=150, blank=True)
-    billed_nano = NanoDollarField(null=True)
-    ledger_nano = NanoDollarField(null=True)
-    variance_nano = NanoDollarField(default=0)
-    price_variance_nano = NanoDollarField(default=0)
-    tokens_variance_nano = NanoDollarField(default=0)
-    billed_tokens = models.JSONField(default=dict)
-    ledger_tokens = models.JSONField(default=dict)
-
-    class Meta:
-        ordering: ClassVar = ["statement", "id"]
-        indexes: ClassVar = [models.Index(fields=["statement", "finding"])]
-
-    def __str__(self) -> str:
-        return f"{self.statement_id} {self.number}: {self.finding}"

@@ -8,7 +8,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 
 from providers.models import ConfigVersion, Provider
-from usage.actions import ActionRefused
+from usage.errors import ActionRefused
 from usage.models import ApiKey, RateLimit, Tier
 
 LIMIT_MAX = 100_000_000

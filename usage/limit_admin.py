@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from usage import limit_actions
-from usage.actions import ActionRefused
+from usage.errors import ActionRefused
 from usage.models import RateLimit
 
 SUBJECTS = ("tier", "user", "api_key", "provider")

@@ -8,8 +8,6 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from providers.fields import SealedField
-
 
 class RateLimit(models.Model):
     """So many requests or tokens per window for one scope. No row means no limit.
@@ -73,25 +71,3 @@ class RateLimit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.limit} {self.measure} per {self.window} ({self.scope})"
-
-
-class IdempotencyRecord(models.Model):
-    """One ``Idempotency-Key`` of one caller, and the answer it got, sealed; kept for 24 hours."""
-
-    caller = models.CharField(max_length=30, help_text="key:ID or user:ID.")
-    key = models.CharField(max_length=255)
-    request_sha256 = models.BinaryField(max_length=32, help_text="Of method, path and body.")
-    process_id = models.UUIDField(null=True)
-    request_id = models.CharField(max_length=64)
-    status = models.PositiveSmallIntegerField(null=True, help_text="HTTP status of the stored answer; empty: in flight.")
-    content_type = models.CharField(max_length=100, blank=True)
-    headers = models.JSONField(default=dict)
-    sealed_body = SealedField(default=b"")
-    created_at = models.DateTimeField()
-    expires_at = models.DateTimeField(db_index=True)
-
-    class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["caller", "key"], name="idempotency_once_per_caller")]
-
-    def __str__(self) -> str:
-        return f"{self.caller} {self.request_id}"

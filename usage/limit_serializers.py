@@ -8,10 +8,9 @@ from typing import Any
 from django.utils import timezone
 from rest_framework import serializers
 
-from usage.access import rate_limits_for
+from usage.limit_binding import rate_limits_for
 from usage.limits import states_now
 from usage.models import RateLimit
-from usage.quota_serializers import QuotaSerializer
 
 
 class RateLimitStateSerializer(serializers.Serializer[Any]):
@@ -23,10 +22,6 @@ class RateLimitStateSerializer(serializers.Serializer[Any]):
     remaining = serializers.IntegerField()
     reset_s = serializers.FloatField(help_text="Seconds until nothing counts any more.")
     resets_at = serializers.DateTimeField()
-
-
-class OwnQuotaSerializer(QuotaSerializer):
-    rate_limits = RateLimitStateSerializer(many=True, help_text="Empty: no limit on rates.")
 
 
 def shown_rate_limits(user_id: int, api_key_id: str) -> list[dict[str, Any]]:

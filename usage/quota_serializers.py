@@ -8,22 +8,14 @@ from typing import Any
 from rest_framework import serializers
 
 from providers.fields import dollars, nano_from_dollars
-from usage.actions import ActionRefused, Limits
+from usage.actions import Limits
+from usage.errors import ActionRefused
+from usage.limit_serializers import RateLimitStateSerializer
 from usage.models import Enforcement, Period, Tier
 from usage.quotas import Measure, QuotaState
+from usage.rest import StrictSerializer
 
 COUNT_MAX = 2**63 - 1
-
-
-class StrictSerializer(serializers.Serializer[Any]):
-    """Unknown fields are refused by name: a misspelt limit must not look accepted (M06)."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict):
-            unknown = sorted(set(data) - set(self.fields))
-            if unknown:
-                raise serializers.ValidationError({name: ["Unknown field."] for name in unknown})
-        return super().to_internal_value(data)
 
 
 class LimitSerializer(StrictSerializer):
@@ -136,3 +128,7 @@ def _counts(measure: Measure) -> dict[str, str | None]:
         return None if count is None else str(count)
 
     return {"limit": text(measure.limit), "used": text(measure.used), "held": text(measure.held), "remaining": text(measure.remaining)}
+
+
+class OwnQuotaSerializer(QuotaSerializer):
+    rate_limits = RateLimitStateSerializer(many=True, help_text="Empty: no limit on rates.")

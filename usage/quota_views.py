@@ -15,9 +15,16 @@ from rest_framework.views import APIView
 from providers import clock
 from providers.fields import dollars
 from usage import quotas, tiers
-from usage.limit_serializers import OwnQuotaSerializer, shown_rate_limits
+from usage.limit_serializers import shown_rate_limits
 from usage.models import ApiKey, Budget, BudgetAdjustment, UserAccount
-from usage.quota_serializers import QuotaSerializer, QuotaWriteSerializer, ResetAnswerSerializer, ResetSerializer, shown_state
+from usage.quota_serializers import (
+    OwnQuotaSerializer,
+    QuotaSerializer,
+    QuotaWriteSerializer,
+    ResetAnswerSerializer,
+    ResetSerializer,
+    shown_state,
+)
 
 PRIVATE = {"Cache-Control": "private, no-store"}
 

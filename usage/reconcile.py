@@ -17,7 +17,7 @@ import msgspec
 
 from providers.fields import divide_half_even
 from providers.upstream.types import JsonObject, TokenUsage
-from usage.finance_models import StatementLine
+from usage.models import StatementLine
 from usage.money import (
     BUCKETS,
     INPUT_BUCKETS,

@@ -20,12 +20,12 @@ from rest_framework.utils.urls import replace_query_param
 from providers.fields import dollars
 from usage.models import LedgerEntry
 from usage.money import COUNTS
-from usage.permissions import IsFinance
+from usage.report_answers import opening
 from usage.report_serializers import LinePageSerializer, LinesQuerySerializer, SavingsQuerySerializer, SavingsSerializer
 from usage.report_sums import Asked, snapshot
 from usage.reports import lines_in
+from usage.rest import PRIVATE, IsFinance, checked_query
 from usage.savings import FreeUse, Savings, savings
-from usage.views import PRIVATE, checked_query, opening
 
 HOW: Final = {
     "cache": "Cached tokens at the input rate of the card on each line, less what was paid for them; writing them is set against it.",

@@ -17,8 +17,18 @@ from django.db import connection, transaction
 from django.db.models import Count, F, Max, Min, Model
 from django.utils import timezone
 
-from usage.finance_models import UsageSums
-from usage.models import LedgerEntry, RollUp, UsageByCard, UsageDay, UsageHalfHour, UsageHalfHourSum, UsageMonth, UsageTeamDay, UsageTotal
+from usage.models import (
+    LedgerEntry,
+    RollUp,
+    UsageByCard,
+    UsageDay,
+    UsageHalfHour,
+    UsageHalfHourSum,
+    UsageMonth,
+    UsageSums,
+    UsageTeamDay,
+    UsageTotal,
+)
 from usage.periods import first_instant
 from usage.sql import cards, totals
 

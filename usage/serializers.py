@@ -11,7 +11,6 @@ from rest_framework import serializers
 
 from providers import clock
 from providers.fields import dollars
-from usage.export_downloads import FORMATS
 from usage.money import BUCKETS
 from usage.projections import METHODS, Projection
 from usage.reports import DateRange, Dimension, Group, LineFilter, RangeInvalid, Totals, month_around, report_zone
@@ -102,13 +101,6 @@ class UsageQuerySerializer(LineQuerySerializer):
         return attrs
 
 
-class CostsQuerySerializer(LineQuerySerializer):
-    format = serializers.ChoiceField(
-        choices=[("json", "json"), *((name, name) for name in FORMATS)], default="json", help_text="All but `json` stream the ledger lines."
-    )
-    bom = serializers.BooleanField(default=False, help_text="`csv` begins with a byte order mark, by which Excel knows UTF-8.")
-
-
 class PeriodSerializer(serializers.Serializer[Any]):
     start = serializers.DateField()
     end = serializers.DateField(help_text="First day no longer included.")
@@ -183,18 +175,6 @@ class UsageReportSerializer(serializers.Serializer[Any]):
     results = GroupSerializer(many=True)
 
 
-class CostReportSerializer(serializers.Serializer[Any]):
-    period = PeriodSerializer()
-    currency = serializers.CharField()
-    totals = TotalsSerializer()
-    by_provider = BreakdownSerializer()
-    by_user = BreakdownSerializer()
-    by_model = BreakdownSerializer()
-    by_day = GroupSerializer(many=True)
-    projection = ProjectionSerializer(help_text="The run rate.")
-    projections = ProjectionSerializer(many=True, help_text="Every method, the run rate first.")
-
-
 class OwnUsageSerializer(serializers.Serializer[Any]):
     period = PeriodSerializer()
     currency = serializers.CharField()
@@ -235,3 +215,15 @@ def shown_projection(projected: Projection) -> dict[str, Any]:
         "period_s": projected.range_s,
         "cost_usd": dollars(projected.cost_nano),
     }
+
+
+class CostReportSerializer(serializers.Serializer[Any]):
+    period = PeriodSerializer()
+    currency = serializers.CharField()
+    totals = TotalsSerializer()
+    by_provider = BreakdownSerializer()
+    by_user = BreakdownSerializer()
+    by_model = BreakdownSerializer()
+    by_day = GroupSerializer(many=True)
+    projection = ProjectionSerializer(help_text="The run rate.")
+    projections = ProjectionSerializer(many=True, help_text="Every method, the run rate first.")

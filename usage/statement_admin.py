@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from providers.fields import dollars
-from usage.export_admin import FinanceAdmin
+from usage.admin_bases import FinanceAdmin, PairsField
 from usage.models import Statement, StatementLine
 from usage.statement_actions import StatementOrder, reconcile_statement
 from usage.statement_report import findings, report_csv
@@ -24,23 +24,6 @@ from usage.statement_views import report_response
 from usage.statements import FIELDS, FILE_BYTES_MAX, LAYOUTS, StatementInvalid
 
 PAGE_LINES = 100
-
-
-class PairsField(forms.CharField):
-    """Names and what they mean, one ``name = meaning`` a line."""
-
-    widget = forms.Textarea(attrs={"rows": 4})
-
-    def clean(self, value: Any) -> dict[str, str]:
-        pairs: dict[str, str] = {}
-        for line in super().clean(value).splitlines():
-            if not line.strip():
-                continue
-            name, sign, meaning = (part.strip() for part in line.partition("="))
-            if not sign or not name or not meaning or name in pairs:
-                raise forms.ValidationError(f"“{line.strip()}” is not a new name, an equals sign and its meaning.")
-            pairs[name] = meaning
-        return pairs
 
 
 class StatementForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from providers.fields import dollars
 from usage.models import Statement, StatementLine
-from usage.quota_serializers import StrictSerializer
+from usage.rest import NamesField, StrictSerializer
 from usage.statement_actions import StatementOrder
 from usage.statements import FIELDS, FILE_BYTES_MAX, LAYOUTS
-
-NAMES_MAX = 200
-
-
-@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
-class NamesField(serializers.Field):  # type: ignore[type-arg]
-    """An object of texts; in a form, its JSON."""
-
-    def to_internal_value(self, data: Any) -> dict[str, str]:
-        if isinstance(data, str):
-            try:
-                data = json.loads(data) if data.strip() else {}
-            except (json.JSONDecodeError, RecursionError):
-                raise serializers.ValidationError("This is not JSON.") from None
-        if not isinstance(data, dict) or len(data) > NAMES_MAX or not all(isinstance(value, str) for value in data.values()):
-            raise serializers.ValidationError(f"Send an object of at most {NAMES_MAX} texts.")
-        return data
-
-    def to_representation(self, value: Any) -> Any:
-        return value
 
 
 class StatementWriteSerializer(StrictSerializer):

@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 
 from usage import exports
 from usage.models import Statement, StatementLine
-from usage.permissions import IsFinance
+from usage.rest import PRIVATE, FormatParameterNegotiation, IsFinance
 from usage.statement_actions import reconcile_statement
 from usage.statement_report import COLUMNS, findings, report_csv
 from usage.statement_serializers import (
@@ -31,7 +31,6 @@ from usage.statement_serializers import (
     shown_statement,
 )
 from usage.statements import StatementInvalid
-from usage.views import PRIVATE, FormatParameterNegotiation
 
 
 class StatementsView(GenericAPIView[Statement]):

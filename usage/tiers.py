@@ -9,8 +9,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from providers.models import ConfigVersion
-from usage.actions import ActionRefused, Limits, set_budget
+from usage.actions import Limits, set_budget
 from usage.adjustments import reset_budget
+from usage.errors import ActionRefused
 from usage.models import Budget, BudgetAdjustment, Caps, Tier, TierLimit, UserAccount
 
 

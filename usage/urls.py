@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from usage.adjustment_views import AdjustmentsView
+from usage.export_cost_views import CostsView
 from usage.export_views import (
     ExportFileView,
     ExportManifestView,
@@ -18,7 +19,7 @@ from usage.export_views import (
 from usage.quota_views import OwnQuotaView, QuotaResetView, QuotaView
 from usage.report_views import LinesView, SavingsView
 from usage.statement_views import StatementsView, StatementView
-from usage.views import CostsView, OwnUsageView, UsageView
+from usage.views import OwnUsageView, UsageView
 from usage.webhooks import SubscriptionWebhookView
 from usage.whatif_views import WhatIfView
 

@@ -16,7 +16,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from usage import actions
+from usage.errors import ActionRefused
+from usage.subscription_actions import apply_subscription_event
 from usage.subscriptions import EventInvalid, SignatureInvalid, check_signature, parse_event
 
 _log = structlog.get_logger("usage.webhooks")
@@ -54,7 +55,7 @@ class SubscriptionWebhookView(APIView):
             raise exceptions.PermissionDenied("The signature is missing, wrong or older than five minutes.") from None
         try:
             event = parse_event(body)
-            applied = event is not None and actions.apply_subscription_event(event)
-        except (EventInvalid, actions.ActionRefused) as error:
+            applied = event is not None and apply_subscription_event(event)
+        except (EventInvalid, ActionRefused) as error:
             raise exceptions.ValidationError({"event": [str(error)]}) from None
         return Response({"applied": applied})

@@ -12,8 +12,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from providers import clock
+from usage.admin_bases import PairsField
 from usage.reports import month_around
-from usage.statement_admin import PairsField
 from usage.whatif import ReplayPolicy, ReplayPrices, WhatIfRefused, replay
 from usage.whatif_serializers import WhatIfSerializer, shown_answer
 

@@ -13,8 +13,8 @@ from rest_framework import serializers
 
 from providers.fields import dollars, nano_from_dollars
 from providers.upstream.types import PriceCard, Rates
+from usage.rest import NamesField
 from usage.serializers import LineQuerySerializer
-from usage.statement_serializers import NamesField
 from usage.whatif import LATENCY_CALLS_MIN, Answer, Question, ReplayPolicy, ReplayPrices
 
 CARDS_MAX = 200

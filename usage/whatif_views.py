@@ -10,8 +10,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import ValidationError
 from rest_framework.views import APIView
 
-from usage.permissions import IsFinance
-from usage.views import PRIVATE
+from usage.rest import PRIVATE, IsFinance
 from usage.whatif import WhatIfRefused, replay
 from usage.whatif_serializers import AnswerSerializer, WhatIfSerializer, shown_answer
 

@@ -25,7 +25,7 @@ from providers.audit import SYSTEM
 from providers.models import ConfigVersion, Deployment, Price, Provider
 from providers.simulator.catalogue import MODELS
 from tests.providers.simulator.fixtures import SimulatorHandle, new_simulator, simulator  # noqa: F401 - fixtures
-from usage.actions import create_api_key
+from usage.key_actions import create_api_key
 
 PATIENCE_S = 10
 

@@ -13,7 +13,7 @@ from aigateway.celery import app
 from providers.models import Price, Provider
 from providers.simulator.catalogue import MODELS
 from usage import keys
-from usage.actions import revoke_api_key
+from usage.key_actions import revoke_api_key
 from usage.models import ApiKey
 
 SIMULATOR = "http://127.0.0.1:8001"

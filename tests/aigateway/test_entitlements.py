@@ -22,9 +22,9 @@ from providers.upstream.types import Secret
 from tests.aigateway.conftest import LiveGateway, events, price_model
 from tests.providers.fake_provider import fake_provider
 from tests.providers.simulator.fixtures import SimulatorHandle
-from usage.actions import delete_entitlement, save_entitlement
 from usage.entitlements import EntitlementRecord
 from usage.models import Entitlement, LedgerEntry
+from usage.subscription_actions import delete_entitlement, save_entitlement
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from providers.models import ConfigVersion, Deployment, Price
 from tests.aigateway.conftest import LiveGateway, deployment
 from tests.providers.simulator.fixtures import SimulatorHandle
 from usage import actions
-from usage.actions import create_api_key
+from usage.key_actions import create_api_key
 from usage.limit_actions import set_rate_limit
 from usage.models import IdempotencyRecord, LedgerEntry
 from usage.prune import prune_answers

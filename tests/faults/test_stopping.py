@@ -19,7 +19,7 @@ from tests.aigateway.conftest import events, register_simulator
 from tests.providers.simulator.fixtures import SimulatorHandle
 from tests.servers import free_port
 from tests.usage.processes import database_url
-from usage.actions import create_api_key
+from usage.key_actions import create_api_key
 from usage.models import Attempt, LedgerEntry
 from usage.verification import verify_ledger
 

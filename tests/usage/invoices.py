@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from providers.upstream.types import PriceCard, TokenUsage
-from usage.finance_models import StatementLine
+from usage.models import StatementLine
 from usage.money import cost_of
 from usage.reconcile import LedgerCall, Scope
 

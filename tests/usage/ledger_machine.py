@@ -21,8 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from providers.upstream.types import PriceCard, TokenUsage
 from tests.usage.world import TARGET
 from usage import posting
-from usage.actions import ActionRefused
 from usage.adjustments import adjust_attempt
+from usage.errors import ActionRefused
 from usage.ledger_types import BudgetExceeded, BudgetRef, LedgerError, ReserveOrder, Settlement, Void
 from usage.models import Attempt, Budget, BudgetPeriod, GatewayProcess, LedgerEntry, Period
 from usage.money import card_from_json, cost_of

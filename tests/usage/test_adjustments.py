@@ -9,8 +9,8 @@ from django.db import IntegrityError, connection
 from django.utils import timezone
 
 from tests.usage.world import assert_balanced, gateway_budget, reserve_order, settlement
-from usage.actions import ActionRefused
 from usage.adjustments import adjust_attempt, reset_budget
+from usage.errors import ActionRefused
 from usage.ledger import reserve_now, settle_now
 from usage.models import Attempt, BudgetAdjustment, BudgetPeriod, GatewayProcess, LedgerEntry
 from usage.sweeper import sweep

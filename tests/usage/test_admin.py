@@ -11,7 +11,8 @@ from django.urls import reverse
 
 from providers.upstream.types import TokenUsage
 from tests.usage.world import NOON, reserve_order, settlement
-from usage.actions import Limits, create_api_key, set_budget
+from usage.actions import Limits, set_budget
+from usage.key_actions import create_api_key
 from usage.keys import lookup_id
 from usage.ledger import Settlement, reserve_now, settle_now
 from usage.models import ApiKey, Attempt, Budget, LedgerEntry, Period

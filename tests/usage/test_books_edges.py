@@ -18,14 +18,26 @@ from providers.models import ConfigVersion, Provider
 from tests.usage.lines import line
 from tests.usage.world import CARD, gateway_budget, reserve_order, settlement
 from usage import money
-from usage.access import budgets_for, rate_limits_for, team_of
-from usage.actions import ActionRefused, create_api_key
 from usage.adjustments import adjust_attempt, reset_budget
+from usage.budget_binding import budgets_for, team_of
 from usage.carry_over import carry_over
+from usage.errors import ActionRefused
+from usage.key_actions import create_api_key
 from usage.ledger import Void, reserve_now, settle_now, void_now
 from usage.ledger_types import BudgetRef
-from usage.limit_models import RateLimit
-from usage.models import FINANCE_GROUP, Attempt, Budget, BudgetAdjustment, BudgetPeriod, LedgerDay, LedgerEntry, Tier, UserAccount
+from usage.limit_binding import rate_limits_for
+from usage.models import (
+    FINANCE_GROUP,
+    Attempt,
+    Budget,
+    BudgetAdjustment,
+    BudgetPeriod,
+    LedgerDay,
+    LedgerEntry,
+    RateLimit,
+    Tier,
+    UserAccount,
+)
 from usage.seals import SEALED_COLUMNS, digest_of, seal_due
 from usage.verification import Violation, verify_ledger
 

@@ -22,9 +22,9 @@ from providers.models import Deployment, Price, Provider
 from tests.usage.lines import line, post
 from tests.usage.world import reserve_order
 from usage import closing, export_tasks, exports, focus
-from usage.actions import ActionRefused
 from usage.adjustments import adjust_attempt
 from usage.closing import close_month, is_unchanged, months_until, next_to_close, request_close
+from usage.errors import ActionRefused
 from usage.export_lines import month_source
 from usage.export_months import BillingMonths, MonthInvalid, month_after, month_around, month_before, span_of
 from usage.exports import csv_chunks

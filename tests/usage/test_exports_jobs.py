@@ -23,8 +23,8 @@ from rest_framework.test import APIClient
 
 from tests.usage.lines import line, post
 from usage import closing, export_files, export_jobs
-from usage.actions import ActionRefused
 from usage.closing import close_month
+from usage.errors import ActionRefused
 from usage.export_jobs import ensure_monthly, make_export, make_waiting, prune_exports, request_export, restart_export
 from usage.export_lines import Tally
 from usage.models import ClosedMonth, Export

@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 
 from providers.models import ConfigChange, ConfigVersion
 from usage import keys
-from usage.access import KeyRecord, budgets_for, load_key, touch_keys
-from usage.actions import ActionRefused, Limits, create_api_key, delete_budget, revoke_api_key, set_budget, update_api_key
+from usage.access import KeyRecord, load_key, touch_keys
+from usage.actions import Limits, delete_budget, set_budget
+from usage.budget_binding import budgets_for
+from usage.errors import ActionRefused
+from usage.key_actions import create_api_key, revoke_api_key, update_api_key
 from usage.ledger import BudgetRef
 from usage.models import ApiKey, Budget, Period
 

@@ -16,7 +16,8 @@ from providers.models import ConfigVersion
 from providers.upstream.types import TokenUsage
 from tests.usage.processes import start_reserving
 from tests.usage.world import CARD, TARGET, USAGE, assert_balanced, counters, gateway_budget, reserve_order, settlement
-from usage.actions import Limits, create_api_key, delete_budget, set_budget
+from usage.actions import Limits, delete_budget, set_budget
+from usage.key_actions import create_api_key
 from usage.ledger import (
     AttemptConflict,
     BudgetExceeded,

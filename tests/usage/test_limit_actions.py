@@ -6,7 +6,8 @@ import pytest
 from django.contrib.auth.models import Group, User
 
 from providers.models import ConfigChange, ConfigVersion, Provider
-from usage.actions import ActionRefused, create_api_key
+from usage.errors import ActionRefused
+from usage.key_actions import create_api_key
 from usage.limit_actions import check_figures, delete_rate_limit, set_rate_limit
 from usage.models import RateLimit, Tier
 

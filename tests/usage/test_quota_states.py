@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from usage.actions import create_api_key
+from usage.key_actions import create_api_key
 from usage.models import Budget, BudgetPeriod, Tier
 from usage.quotas import Measure, quotas_of, states_of
 

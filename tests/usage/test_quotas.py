@@ -12,8 +12,10 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from tests.usage.world import reserve_order, settlement
-from usage.access import budgets_for, team_of
-from usage.actions import ActionRefused, Limits, create_api_key, delete_budget, set_budget
+from usage.actions import Limits, delete_budget, set_budget
+from usage.budget_binding import budgets_for, team_of
+from usage.errors import ActionRefused
+from usage.key_actions import create_api_key
 from usage.ledger import BudgetExceeded, reserve_now, settle_now
 from usage.models import FINANCE_GROUP, Budget, BudgetAdjustment, BudgetPeriod, LedgerEntry, Tier
 from usage.tiers import delete_tier_limit, replace_quota, set_account, set_tier_limit

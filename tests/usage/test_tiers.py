@@ -9,8 +9,9 @@ from django.contrib.auth.models import Group, User
 
 from providers.models import ConfigChange, ConfigVersion
 from tests.usage.world import reserve_order, settlement
-from usage.access import budgets_for
-from usage.actions import ActionRefused, Limits, set_budget
+from usage.actions import Limits, set_budget
+from usage.budget_binding import budgets_for
+from usage.errors import ActionRefused
 from usage.ledger import reserve_now, settle_now
 from usage.models import Budget, Tier, TierLimit, UserAccount
 from usage.tiers import apply_to_members, delete_tier_limit, replace_quota, reset_quota, set_account, set_tier_limit

@@ -15,7 +15,8 @@ from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from aigateway.api import authentication
-from usage import actions, keys
+from usage import keys
+from usage.key_actions import create_api_key, revoke_api_key
 from usage.models import ApiKey
 
 URL = "/api/v1/ai/preferences"
@@ -30,7 +31,7 @@ def ada() -> User:
 
 @pytest.fixture
 def issued(ada: User) -> tuple[ApiKey, str]:
-    return actions.create_api_key(ada, "laptop")
+    return create_api_key(ada, "laptop")
 
 
 def with_headers(**headers: str) -> Any:
@@ -84,7 +85,7 @@ def _expire(key: ApiKey) -> None:
 
 
 def _revoke(key: ApiKey) -> None:
-    actions.revoke_api_key(key)
+    revoke_api_key(key)
 
 
 def _deactivate(key: ApiKey) -> None:

@@ -8,7 +8,7 @@ from django.db import OperationalError
 from django.test import Client
 
 from aigateway import idempotency_store as store
-from usage.actions import create_api_key
+from usage.key_actions import create_api_key
 from usage.models import Budget, BudgetAdjustment, IdempotencyRecord
 
 pytestmark = pytest.mark.django_db(transaction=True)

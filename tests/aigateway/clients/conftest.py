@@ -18,7 +18,7 @@ from tests.aigateway.clients.world import World, register_every_kind
 from tests.aigateway.conftest import ServerThread
 from tests.providers.simulator.fixtures import start_in_thread
 from usage import append_only
-from usage.actions import create_api_key
+from usage.key_actions import create_api_key
 
 
 @pytest.fixture(scope="package")

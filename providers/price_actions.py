@@ -17,7 +17,7 @@ from providers.audit import Actor, changing
 from providers.catalog import ProviderKind
 from providers.fields import divide_half_even
 from providers.models import Price, PriceProposal, Provider
-from providers.price_rules import NANO_MAX, PRICE_FIGURES, RATES, check_parts
+from providers.rates import NANO_MAX, PRICE_FIGURES, RATES, check_parts
 from providers.upstream.types import JsonObject, ListedPrice
 
 _RATE_PLACES = 10**9

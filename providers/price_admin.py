@@ -15,13 +15,14 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
 from providers import price_actions
-from providers.admin_inlines import ReadOnlyInline, short
+from providers.admin_bases import ReadOnlyInline
 from providers.audit import Actor
-from providers.forms import PriceForm
+from providers.fields import short_dollars
 from providers.models import Price, PriceProposal
 from providers.price_changes import FigureChange, changes
-from providers.price_rules import BUCKET_OF_RATE, PRICE_FIGURES
+from providers.price_forms import PriceForm
 from providers.price_text import amount_text, tiers_text, windows_text
+from providers.rates import BUCKET_OF_RATE, PRICE_FIGURES
 from providers.upstream.types import JsonObject
 
 SHOWN_IN_LIST = 3
@@ -38,9 +39,9 @@ class PriceHistoryInline(ReadOnlyInline):
     def figures(self, price: Price) -> str:
         """Every bucket that has a price of its own, then tiers, windows and what was typed in another currency."""
         named = ((bucket, getattr(price, rate)) for rate, bucket in BUCKET_OF_RATE.items())
-        shown = [f"{bucket} ${short(nano)}" for bucket, nano in named if nano is not None]
+        shown = [f"{bucket} ${short_dollars(nano)}" for bucket, nano in named if nano is not None]
         once = [("per request", price.request_nano or None), ("per tool call", price.tool_call_nano)]
-        lines = [", ".join([*shown, *(f"{name} ${short(nano)}" for name, nano in once if nano is not None)])]
+        lines = [", ".join([*shown, *(f"{name} ${short_dollars(nano)}" for name, nano in once if nano is not None)])]
         lines += tiers_text(price.context_tiers).splitlines() + windows_text(price.windows).splitlines()
         if price.native_figures:
             lines.append(f"entered in {price.native_currency} at {price.usd_rate.normalize():f} of {price.usd_rate_on}: {_native(price)}")
@@ -190,7 +191,7 @@ def _in_words(row: FigureChange) -> str:
 
 
 def _dollars(nano: int | None) -> str:
-    return "none" if nano is None else f"${short(nano)}"
+    return "none" if nano is None else f"${short_dollars(nano)}"
 
 
 def _percent(row: FigureChange) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from providers.price_rules import BUCKET_OF_RATE
+from providers.rates import BUCKET_OF_RATE
 from providers.upstream.types import JsonObject
 
 

@@ -12,7 +12,7 @@ from providers import price_actions
 from providers.fields import dollars, nano_from_dollars
 from providers.models import Deployment, Price, PriceProposal
 from providers.price_changes import changes
-from providers.price_rules import PRICE_FIGURES, RATES, REQUIRED_RATES
+from providers.rates import PRICE_FIGURES, RATES, REQUIRED_RATES
 from providers.strict import StrictSerializer
 from providers.upstream.types import JsonObject
 

@@ -14,7 +14,7 @@ from typing import Final
 from django.core.exceptions import ValidationError
 
 from providers.fields import nano_from_dollars
-from providers.price_rules import BUCKET_OF_RATE
+from providers.rates import BUCKET_OF_RATE
 from providers.upstream.types import JsonObject
 
 _RATE_OF_BUCKET: Final = {bucket: rate for rate, bucket in BUCKET_OF_RATE.items()}

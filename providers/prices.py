@@ -19,7 +19,7 @@ from genai_prices.types import Provider as PriceList
 
 from providers.catalog import ProviderKind, can_chat, can_embed
 from providers.fields import nano_from_dollars
-from providers.price_rules import REQUIRED_RATES, check_parts
+from providers.rates import REQUIRED_RATES, check_parts
 from providers.simulator.catalogue import MODELS_BY_NAME as SIMULATED
 from providers.upstream.types import JsonObject, ListedPrice, ModelListing
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -72,9 +71,3 @@ class PairsField(forms.CharField):
                 raise forms.ValidationError(f"“{line.strip()}” is not a new name, an equals sign and its meaning.")
             pairs[name] = meaning
         return pairs
-
-
-def short_dollars(nano: int) -> str:
-    """Exact dollars without needless zeros."""
-    whole, _, fraction = f"{Decimal(nano).scaleb(-9):.9f}".partition(".")
-    return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"

@@ -13,10 +13,10 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from providers import clock
-from providers.fields import DollarsOnReadOnlyPages
+from providers.fields import DollarsOnReadOnlyPages, short_dollars
 from usage.actions import delete_budget, set_budget
 from usage.adjustments import reset_budget
-from usage.admin_bases import ReasonForm, short_dollars
+from usage.admin_bases import ReasonForm
 from usage.errors import ActionRefused
 from usage.models import Budget, BudgetPeriod, Caps, Enforcement, Period
 from usage.periods import period_key

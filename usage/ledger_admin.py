@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from providers.fields import dollars
-from usage.admin_bases import RecordAdmin, short_dollars
+from providers.fields import dollars, short_dollars
+from usage.admin_bases import RecordAdmin
 from usage.models import Attempt, LedgerDay, LedgerEntry
 
 

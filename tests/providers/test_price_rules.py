@@ -7,8 +7,8 @@ from django.core.exceptions import ValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.price_rules import RATES, TIERS_MAX, WINDOWS_MAX, check_parts
 from providers.price_text import tiers_from_text, tiers_text, windows_from_text, windows_text
+from providers.rates import RATES, TIERS_MAX, WINDOWS_MAX, check_parts
 
 RATES_ONLY = {"input_nano_per_mtok": 3_000_000_000, "output_nano_per_mtok": 15_000_000_000}
 TIER = {"above_input_tokens": 200_000, **RATES_ONLY}

@@ -12,7 +12,7 @@ from django.db import IntegrityError
 from providers import actions, price_actions, prices
 from providers.audit import SYSTEM
 from providers.models import Deployment, Price
-from providers.price_rules import PRICE_FIGURES
+from providers.rates import PRICE_FIGURES
 from providers.registry import build_snapshot
 from providers.upstream.types import ContextTier, PriceCard, PriceWindow
 from tests.providers.conftest import make_provider

@@ -145,11 +145,11 @@ def test_a_first_start_serves_survives_a_killed_web_process_and_leaves_nothing_b
     status, body = run_curl(curl_line(said))
     assert (status, body.get("object")) == (200, "chat.completion"), body
 
-    web = gateway.pid_of("aigateway.web")
+    web = gateway.pid_of("aigateway.process.web")
     os.kill(web, signal.SIGKILL)
     status, body = run_curl(curl_line(said))  # waits in the backlog for the successor
     assert status == 200, body
-    assert gateway.pid_of("aigateway.web") not in (None, web)
+    assert gateway.pid_of("aigateway.process.web") not in (None, web)
 
     assert gateway.stop(signal.SIGTERM) == 0
     assert gateway.processes() == {}
@@ -177,9 +177,9 @@ def test_web_processes_run_alone_on_a_database_that_is_ready(start) -> None:
     first.stop()
     port = str(free_port())
     web = start(command=(sys.executable, "manage.py", "run", "--web-only"), PORT=port, AIGATEWAY_WEB_PROCESSES="2")
-    probe = (sys.executable, "-m", "aigateway.probe")
+    probe = (sys.executable, "-m", "aigateway.process.probe")
     until(lambda: subprocess.run(probe, cwd=ROOT, env={**os.environ, "PORT": port}, capture_output=True).returncode == 0, START_S, web.said)
-    assert sum("aigateway.web" in command for command in web.processes().values()) == 2
+    assert sum("aigateway.process.web" in command for command in web.processes().values()) == 2
     assert not any("celery" in command or "simulator" in command for command in web.processes().values())
     with socket.socket() as nobody:  # holds the simulator's port, lest a stranger answers in its place
         nobody.bind(("127.0.0.1", int(re.search(r"127\.0\.0\.1:(\d+)/v1", simulator_log)[1])))
@@ -266,7 +266,7 @@ def test_a_background_job_of_a_script_goes_on_serving(start, tmp_path: Path) -> 
     makefile.write_text(f"run:\n\t@exec {shlex.quote(sys.executable)} manage.py run\n")
     gateway = start(command=("sh", "-c", f"trap '' INT; exec make -f {shlex.quote(str(makefile))}"))
     said = gateway.wait_until_ready()
-    os.kill(gateway.pid_of("aigateway.web"), signal.SIGKILL)  # replaced only by a supervisor that still watches
+    os.kill(gateway.pid_of("aigateway.process.web"), signal.SIGKILL)  # replaced only by a supervisor that still watches
     assert run_curl(curl_line(said))[0] == 200
     gateway.process.send_signal(signal.SIGTERM)
     gateway.process.wait(30)

@@ -11,7 +11,8 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import HttpRequest
 
-from providers.fields import DollarsOnReadOnlyPages
+from providers.fields import DollarsOnReadOnlyPages, short_dollars
+from usage.models import Caps, Enforcement
 
 
 class ReasonForm(ActionForm):
@@ -71,3 +72,15 @@ class PairsField(forms.CharField):
                 raise forms.ValidationError(f"“{line.strip()}” is not a new name, an equals sign and its meaning.")
             pairs[name] = meaning
         return pairs
+
+
+def shown_caps(caps: Caps) -> str:
+    """What a budget allows, for people."""
+    money = None if caps.cap_nano is None else f"${short_dollars(caps.cap_nano)}" if caps.cap_nano else "0 — blocks paid use"
+    tokens = None if caps.cap_tokens is None else f"{caps.cap_tokens:,} tokens"
+    requests = None if caps.cap_requests is None else f"{caps.cap_requests:,} requests"
+    shown = ", ".join(cap for cap in (money, tokens, requests) if cap is not None)
+    warns = "warn only" if caps.enforcement == Enforcement.WARN else ""
+    forgives = "" if caps.charge_failed_attempts else "failed attempts not charged"
+    rules = ", ".join(rule for rule in (warns, forgives) if rule)
+    return f"{shown} ({rules})" if rules else shown

@@ -8,8 +8,8 @@ from django.contrib.auth.models import Group, User
 from providers.models import ConfigVersion, Deployment, Price, Provider, Route, RouteTarget
 from tests.aigateway.conftest import LiveGateway, deployment
 from tests.providers.simulator.fixtures import SimulatorHandle
-from usage import actions
-from usage.key_actions import update_api_key
+from usage.budgets import actions
+from usage.keys.actions import update_api_key
 from usage.models import ApiKey, Attempt, Budget, LedgerEntry
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -17,8 +17,8 @@ from providers.models import ConfigVersion, Price, Provider, Route, RouteTarget
 from providers.upstream.types import Secret
 from tests.aigateway.conftest import LiveGateway, deployment, events, price_model, register_simulator
 from tests.providers.simulator.fixtures import SimulatorHandle
-from usage import actions as usage_actions
-from usage.key_actions import create_api_key, revoke_api_key
+from usage.budgets import actions as usage_actions
+from usage.keys.actions import create_api_key, revoke_api_key
 from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, LedgerEntry, Period
 
 

@@ -14,11 +14,11 @@ from providers.models import ConfigVersion, Provider, Route, RouteTarget
 from tests.aigateway.conftest import LiveGateway, deployment, register_simulator
 from tests.providers.simulator.fixtures import SimulatorHandle
 from tests.servers import PrivateRedis
-from usage import actions
+from usage.budgets import actions
+from usage.budgets.tiers import set_account
 from usage.errors import ActionRefused
-from usage.limit_actions import delete_rate_limit, set_rate_limit
+from usage.limits.actions import delete_rate_limit, set_rate_limit
 from usage.models import ApiKey, Attempt, LedgerEntry, RateLimit, Tier
-from usage.tiers import set_account
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,8 +16,8 @@ from playwright.sync_api import Page, expect
 from tests.aigateway.conftest import LiveGateway
 from tests.browser.test_admin_provider import PASSWORD, sign_in
 from tests.usage.lines import line, post
-from usage import export_jobs
-from usage.export_months import month_around, month_before, span_of
+from usage.exports import jobs
+from usage.exports.months import month_around, month_before, span_of
 from usage.models import ClosedMonth, Export
 
 pytestmark = pytest.mark.usefixtures("made_up_costs")
@@ -27,7 +27,7 @@ def test_R507_a_month_is_closed_and_exported(gateway: LiveGateway, visit: Any, t
     get_user_model().objects.create_superuser("root", password=PASSWORD)
     month = month_before(month_around(timezone.now()))
     post(line(dispatched_at=span_of(month).starts_at, cost_nano=1_234_567_890), line(dispatched_at=timezone.now(), cost_nano=5))
-    monkeypatch.setattr(export_jobs.current_app, "send_task", lambda name, args, retry: export_jobs.make_waiting(timezone.now()))
+    monkeypatch.setattr(jobs.current_app, "send_task", lambda name, args, retry: jobs.make_waiting(timezone.now()))
 
     def walk(page: Page) -> str:
         sign_in(page, gateway.base_url)

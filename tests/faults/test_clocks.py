@@ -17,13 +17,13 @@ from providers.upstream.errors import CircuitOpen, ServerFailed
 from providers.upstream.transport import Deadline
 from providers.upstream.types import RoutingSettings
 from tests.architecture import source
-from tests.usage.limit_world import limit
+from tests.usage.limits.world import limit
 from tests.usage.world import assert_balanced, gateway_budget, reserve_order, settlement
-from usage.ledger import BudgetExceeded, Ledger
-from usage.limit_types import Ask
-from usage.limits import RateLimiter
+from usage.budgets.quotas import states_of
+from usage.ledger.front import BudgetExceeded, Ledger
+from usage.limits.limiter import RateLimiter
+from usage.limits.types import Ask
 from usage.models import Attempt, BudgetPeriod, LedgerEntry, Period
-from usage.quotas import states_of
 from usage.tasks import sweep_orphans
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

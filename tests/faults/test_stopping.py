@@ -19,9 +19,9 @@ from tests.aigateway.conftest import events, register_simulator
 from tests.providers.simulator.fixtures import SimulatorHandle
 from tests.servers import free_port
 from tests.usage.processes import database_url
-from usage.key_actions import create_api_key
+from usage.keys.actions import create_api_key
+from usage.ledger.verification import verify_ledger
 from usage.models import Attempt, LedgerEntry
-from usage.verification import verify_ledger
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,7 +36,7 @@ class Web:
         self.url = f"http://127.0.0.1:{port}"
         own = {"HOST": "127.0.0.1", "PORT": str(port), "AIGATEWAY_DRAIN_S": str(drain_s), "AIGATEWAY_STOP_DELAY_S": str(delay_s)}
         env = {**os.environ, **own, "DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "aigateway.settings"}
-        words = [sys.executable, "-m", "aigateway.web"]
+        words = [sys.executable, "-m", "aigateway.process.web"]
         self.process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def readiness(self) -> int:

@@ -19,8 +19,8 @@ def main() -> None:
 
     from django.utils import timezone
 
+    from usage.ledger.sweeper import ALIVE_FOR, sweep
     from usage.models import Attempt, BudgetPeriod
-    from usage.sweeper import ALIVE_FOR, sweep
 
     if "--sweep" in sys.argv:
         sweep(timezone.now() + ALIVE_FOR + timedelta(seconds=10))

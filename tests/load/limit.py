@@ -14,8 +14,8 @@ def main() -> None:
 
     from providers.audit import SYSTEM
     from providers.models import Deployment, Price
-    from providers.price_actions import set_price
-    from usage.actions import Limits, set_budget
+    from providers.prices.actions import set_price
+    from usage.budgets.actions import Limits, set_budget
     from usage.models import ApiKey, Budget, Period
 
     model, nano_per_mtok, cap_nano = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

@@ -15,10 +15,10 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aigateway.settings")
     django.setup()
 
-    from aigateway import bootstrap
+    from aigateway.process import bootstrap
     from providers.models import Provider
     from tests.load import rows
-    from usage.actions import Limits, set_budget
+    from usage.budgets.actions import Limits, set_budget
     from usage.models import ApiKey, Budget, Period
 
     bootstrap.seed(sys.argv[1])

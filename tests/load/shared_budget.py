@@ -22,8 +22,8 @@ def main() -> None:
     from django.contrib.auth.models import Group
 
     from providers.models import ConfigVersion, Provider
-    from usage.actions import Limits, set_budget
-    from usage.limit_actions import set_rate_limit
+    from usage.budgets.actions import Limits, set_budget
+    from usage.limits.actions import set_rate_limit
     from usage.models import ApiKey, Period
 
     cap_nano = int(sys.argv[1])

@@ -37,7 +37,7 @@ def one_web_process(folder: Path) -> Iterator[tuple[rig.Running, int, str, str]]
         environment = rig.gateway_environment(folder / "var", port, key, None)
         rig.manage(environment, "migrate", "--verbosity", "0")
         rig.in_django(environment, "tests.load.prepare", simulator)
-        web = stack.enter_context(rig.running([sys.executable, "-m", "aigateway.web"], folder / "web.log", environment))
+        web = stack.enter_context(rig.running([sys.executable, "-m", "aigateway.process.web"], folder / "web.log", environment))
         web.wait_for_url(f"http://127.0.0.1:{port}/readyz")
         yield web, port, key, simulator
 

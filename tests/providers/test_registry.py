@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from providers import actions, clock, price_actions, registry, secrets
+from providers import actions, clock, registry, secrets
 from providers.audit import SYSTEM
 from providers.models import ConfigChange, ConfigVersion, Deployment, Price, Provider, Route, RouteTarget, RoutingConfiguration
+from providers.prices import actions as price_actions
 from providers.registry import EVERYTHING, SnapshotHolder, build_snapshot, changes_since
 from providers.upstream.types import Capability, ModelListing, Policy
 from tests.providers.conftest import CANARY, make_provider

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import migrations
 
-from usage import cost_guard
+from usage.ledger import cost_guard
 
 
 def guard(apps: Any, schema_editor: Any) -> None:

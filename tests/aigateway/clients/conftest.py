@@ -17,8 +17,8 @@ from providers.models import RoutingConfiguration
 from tests.aigateway.clients.world import World, register_every_kind
 from tests.aigateway.conftest import ServerThread
 from tests.providers.simulator.fixtures import start_in_thread
-from usage import append_only
-from usage.key_actions import create_api_key
+from usage.keys.actions import create_api_key
+from usage.ledger import append_only
 
 
 @pytest.fixture(scope="package")

@@ -33,25 +33,25 @@ INSTANTS = {
     "aigateway/dialects/base.py",  # an answer says when it was made
     "providers/client.py",  # a provider's headers may hold dates
     "providers/upstream/transport/client.py",  # the same
-    "usage/webhooks.py",  # a signature must be fresh
+    "usage/subscriptions/webhooks.py",  # a signature must be fresh
 }
 """Where the wall clock is asked because somebody else's clock is compared with it. Nothing waits by it."""
 MONEY = (
     "usage/",
     "aigateway/gateway.py",
     "aigateway/runtime.py",
-    "aigateway/metered_calls.py",
+    "aigateway/trials/metered_calls.py",
     "providers/registry.py",
-    "providers/price_actions.py",
+    "providers/prices/actions.py",
 )
 STAMPS = {
-    "usage/actions.py",  # when somebody revoked a key
-    "usage/admin.py",  # whether a key has expired
-    "usage/export_jobs.py",  # when a file was asked for and made
-    "usage/limit_serializers.py",  # adds the seconds a limit still needs
-    "usage/models.py",  # what a row has unless it is told
-    "usage/reports.py",  # which statistics the planner should have
-    "usage/statement_actions.py",  # when a file was uploaded
+    "usage/keys/actions.py",  # when somebody revoked a key
+    "usage/keys/admin.py",  # whether a key has expired
+    "usage/exports/jobs.py",  # when a file was asked for and made
+    "usage/limits/serializers.py",  # adds the seconds a limit still needs
+    "usage/models/ledger.py",  # what a row has unless it is told
+    "usage/reports/questions.py",  # which statistics the planner should have
+    "usage/statements/actions.py",  # when a file was uploaded
 }
 """Where this machine's clock only notes when a person did something. No call, price, period or seal goes by it."""
 CLOSE = timedelta(seconds=30)

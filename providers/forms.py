@@ -1,4 +1,4 @@
-"""Admin forms. They show the rules of ``actions`` next to the fields; the actions check again when they save."""
+"""Admin forms: they show the rules of ``actions`` next to the fields; the actions check again when they save."""
 
 from __future__ import annotations
 

@@ -28,6 +28,12 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), filename=str(path))
 
 
+@cache
+def imports(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """Every import statement of a file, those inside functions included."""
+    return tuple(node for node in ast.walk(tree(path)) if isinstance(node, ast.Import | ast.ImportFrom))
+
+
 def name(path: Path) -> str:
     """``providers/upstream/sse.py``: how violations name a file."""
     return path.relative_to(ROOT).as_posix()

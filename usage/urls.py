@@ -17,7 +17,8 @@ from usage.exports.views import (
     MonthFileView,
     MonthsView,
 )
-from usage.reports.line_views import LinesView, SavingsView
+from usage.reports.line_views import LinesView
+from usage.reports.savings_views import SavingsView
 from usage.reports.views import OwnUsageView, UsageView
 from usage.statements.views import StatementsView, StatementView
 from usage.subscriptions.webhooks import SubscriptionWebhookView

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.db import connections
 from hypothesis import settings as hypothesis_settings
+from pytest_django.plugin import DjangoDbBlocker
 
-from tests.ledger_guard import ledger_guard, made_up_costs  # noqa: F401 - fixtures
+from tests.emptying import Pristine, emptied_by
+from tests.ledger_guard import made_up_costs  # noqa: F401 - a fixture
 
 LONGEST_SHOWN = 40
 
@@ -30,6 +33,15 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     connection = connections["default"]
     if connection.vendor == "sqlite":
         connection.settings_dict["TEST"]["NAME"] = str(Path(settings.VAR_DIR) / "test.sqlite3")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Pristine]:
+    """The migrated database; what transactional tests are restored to is its value."""
+    with django_db_blocker.unblock():
+        pristine = Pristine.read()
+    with emptied_by(pristine):
+        yield pristine
 
 
 @pytest.fixture

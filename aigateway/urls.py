@@ -1,4 +1,4 @@
-"""URLs of the control plane. Inference paths are answered by ``aigateway.edge`` before Django sees them."""
+"""URLs of the control plane. Inference paths are answered by ``aigateway.door`` before Django sees them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Admin pages for tiers, accounts of users, and what happened to budgets. Every write goes through ``usage.tiers``."""
+"""Admin pages for tiers, accounts of users, and what happened to budgets. Every write goes through ``usage.budgets.tiers``."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class BudgetRef:
 class ReserveOrder:
     """One physical call about to be made, and the most it can cost.
 
-    ``budgets`` come from ``usage.access.budgets_for`` at ``config_version``, those that bind this call. The period it counts in
+    ``budgets`` come from ``usage.budgets.budgets_for`` at ``config_version``, those that bind this call. The period it counts in
     is the one of ``dispatched_at`` (aware). The same ``attempt_id`` sent twice is one reservation. ``price`` is the card fixed
     for this call; ``None`` takes the target's as it stands. The first attempt of a request is what request quotas count.
     """

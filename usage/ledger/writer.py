@@ -212,7 +212,7 @@ class LedgerWriter:
     def _isolate(self, batch: Sequence[Pending], error: Exception) -> None:
         """One operation spoils its batch: the others must not suffer. A lone closing that is refused is left to the sweeper.
 
-        Unless the database only denies that the cost is measured (``usage.cost_guard``): then it is booked as an estimate.
+        Unless the database only denies that the cost is measured (``usage.ledger.cost_guard``): then it is booked as an estimate.
         """
         lone = batch[0].operation
         if len(batch) > 1:

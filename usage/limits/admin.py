@@ -1,4 +1,4 @@
-"""Admin page for rate limits. Every write goes through ``usage.limit_actions``."""
+"""Admin page for rate limits. Every write goes through ``usage.limits.actions``."""
 
 from __future__ import annotations
 

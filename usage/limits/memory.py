@@ -1,4 +1,4 @@
-"""Rate limits counted in this process: the twin of the Redis script, decision for decision (``usage.limit_scripts``)."""
+"""Rate limits counted in this process: the twin of the Redis script, decision for decision (``usage.limits.scripts``)."""
 
 from __future__ import annotations
 

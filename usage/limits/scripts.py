@@ -1,4 +1,4 @@
-"""The rate limits of one call in one atomic step inside Redis. ``usage.limit_memory`` does the same in this process.
+"""The rate limits of one call in one atomic step inside Redis. ``usage.limits.memory`` does the same in this process.
 
 A counter is a hash. Its clock is Redis's own, made monotonic per counter: when the server's clock steps back, ``skew`` takes
 the step and time goes on from where it was. A step forward ends windows early, at most once.

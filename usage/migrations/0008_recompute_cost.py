@@ -1,4 +1,4 @@
-"""PostgreSQL refuses a measured line whose cost does not follow from its card and counts (``usage.cost_guard``)."""
+"""PostgreSQL refuses a measured line whose cost does not follow from its card and counts (``usage.ledger.cost_guard``)."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Enforcement(models.TextChoices):
 
 
 class Tier(models.Model):
-    """A named set of limits for users. ``usage.actions`` turns them into budgets of each member, so all limits work alike."""
+    """A named set of limits for users. ``usage.budgets.actions`` turns them into budgets of each member, so all limits work alike."""
 
     name = models.SlugField(max_length=40, unique=True)
     label = models.CharField(max_length=100, blank=True)

@@ -10,7 +10,7 @@ from providers.fields import NanoDollarField
 
 
 class UsageSums(models.Model):
-    """Ledger lines summed. Derived, rebuilt at will, never the source of a decision. ``usage.rollups`` says which lines are in it.
+    """Ledger lines summed. Derived, rebuilt at will, never the source of a decision. ``usage.reports.totals`` says which lines are in it.
 
     A token sum is ``None`` when no line knows that bucket.
     """

@@ -175,7 +175,7 @@ _ESTIMATES = Case(
 
 
 def totals(lines: QuerySet[LedgerEntry]) -> Totals:
-    """Straight from the lines, however many: what reports must equal. ``usage.report_sums`` answers faster."""
+    """Straight from the lines, however many: what reports must equal. ``usage.reports.sums`` answers faster."""
     row = (
         lines.order_by()
         .annotate(repeats=_REPEATS)

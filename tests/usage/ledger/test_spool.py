@@ -132,7 +132,7 @@ def test_I17_a_process_killed_while_the_database_is_away_leaves_every_settlement
     """A real process, a real kill -9: what ``add`` returned from is there."""
     script = (
         "import sys, uuid, pathlib, django; django.setup()\n"
-        "from usage.spool import Spool; from usage.sql.rows import ClosingRow\n"
+        "from usage.ledger.spool import Spool; from usage.ledger.sql.rows import ClosingRow\n"
         "spool = Spool(pathlib.Path(sys.argv[1]), uuid.uuid4())\n"
         "for number in range(10**9):\n"
         "    spool.add([ClosingRow(attempt_id=f'{number:032x}', status='settled', cost_nano=number)])\n"

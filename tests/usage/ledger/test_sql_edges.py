@@ -182,7 +182,7 @@ def test_an_attempt_counts_in_all_its_periods_and_changes_no_other() -> None:
 def test_I17_orphans_are_swept_five_hundred_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     monkeypatch.setattr(
-        "usage.ledger.front.sweeper.apply_batch", lambda work, known: (sizes.append(len(work.closings)), apply_batch(work, known))[1]
+        "usage.ledger.sweeper.apply_batch", lambda work, known: (sizes.append(len(work.closings)), apply_batch(work, known))[1]
     )
     template = order(1)
     post(template)

@@ -126,7 +126,7 @@ def test_a_late_void_takes_the_estimate_back(transactional_db: None) -> None:
 
 
 def test_more_orphans_than_a_batch_are_all_swept(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("usage.ledger.front.sweeper.BATCH_MAX", 2)
+    monkeypatch.setattr("usage.ledger.sweeper.BATCH_MAX", 2)
     for _ in range(5):
         reserve_now(reserve_order(1))
     GatewayProcess.objects.all().delete()

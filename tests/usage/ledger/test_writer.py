@@ -323,7 +323,7 @@ def test_a_connection_lost_while_committing_is_reported_as_uncertain(transaction
 
 
 def test_the_cache_of_period_ids_is_bounded(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("usage.ledger.front.posting.KNOWN_PERIODS_MAX", 1)
+    monkeypatch.setattr("usage.ledger.posting.KNOWN_PERIODS_MAX", 1)
     budget = gateway_budget(10)
     known = {(0, "a"): 1, (0, "b"): 2}
     apply_batch(Work(uuid.uuid4(), timezone.now(), [reserve_order(1, [budget])]), known)

@@ -9,7 +9,7 @@ from providers.upstream.adapters.base import Adapter, EventParser, StreamParser
 from providers.upstream.adapters.error_rules import error_of
 from providers.upstream.adapters.gemini.answer import parse_answer, parse_count
 from providers.upstream.adapters.gemini.embeddings import parse_embeddings, render_embeddings
-from providers.upstream.adapters.gemini.errors import RULES
+from providers.upstream.adapters.gemini.errors import ERRORS
 from providers.upstream.adapters.gemini.models import parse_models
 from providers.upstream.adapters.gemini.request import degraded, model_path, render_body, render_count_body
 from providers.upstream.adapters.gemini.stream import GeminiStreamParser
@@ -71,7 +71,7 @@ class GeminiAdapter(Adapter):
         return parse_count(response)
 
     def parse_error(self, response: HttpResponse) -> UpstreamError:
-        return error_of(response, RULES)
+        return error_of(response, ERRORS)
 
     def render_models(self, cursor: str | None) -> HttpRequest:
         after = f"&pageToken={quote(cursor, safe='')}" if cursor else ""

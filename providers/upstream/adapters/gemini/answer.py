@@ -7,7 +7,7 @@ import hashlib
 from typing import Any
 
 from providers.upstream.adapters.error_rules import error_in_success
-from providers.upstream.adapters.gemini.errors import RULES
+from providers.upstream.adapters.gemini.errors import ERRORS
 from providers.upstream.adapters.gemini.usage import parse_usage
 from providers.upstream.adapters.json_values import count_at, decode_object, encode, encode_text, list_at, object_at, snippet, text_at
 from providers.upstream.errors import InvalidBody, StreamTruncated
@@ -63,7 +63,7 @@ def is_blocked(body: JsonObject) -> bool:
 def parse_answer(response: HttpResponse) -> ChatResponse:
     """A blocked prompt is an answer of its own (empty, ``CONTENT_FILTER``): it has usage, and clients of this wire read why."""
     body = decode_object(response.body)
-    error = error_in_success(body, RULES)
+    error = error_in_success(body, ERRORS)
     if error is not None:
         raise error
     candidates = [candidate for candidate in list_at(body, "candidates") if isinstance(candidate, dict)]
@@ -136,7 +136,7 @@ def _logprob(token: Any) -> float:
 
 def parse_count(response: HttpResponse) -> TokenCount:
     body = decode_object(response.body)
-    error = error_in_success(body, RULES)
+    error = error_in_success(body, ERRORS)
     if error is not None:
         raise error
     count = count_at(body, "totalTokens")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from providers.upstream.adapters.error_rules import error_in_success
-from providers.upstream.adapters.gemini.errors import RULES
+from providers.upstream.adapters.gemini.errors import ERRORS
 from providers.upstream.adapters.json_values import count_at, decode_object, list_at, snippet, text_at
 from providers.upstream.errors import InvalidBody
 from providers.upstream.types import Capability, HttpResponse, JsonObject, ModelListing
@@ -15,7 +15,7 @@ _GEMINI_CAN = frozenset({Capability.TOOLS, Capability.VISION, Capability.JSON_MO
 
 def parse_models(response: HttpResponse) -> tuple[tuple[ModelListing, ...], str | None]:
     body = decode_object(response.body)
-    error = error_in_success(body, RULES)
+    error = error_in_success(body, ERRORS)
     if error is not None:
         raise error
     rows = body.get("models", body.get("publisherModels"))

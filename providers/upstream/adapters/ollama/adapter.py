@@ -8,7 +8,7 @@ from providers.upstream.adapters.base import Adapter, EventParser, StreamParser
 from providers.upstream.adapters.error_rules import error_of
 from providers.upstream.adapters.json_values import encode
 from providers.upstream.adapters.ollama.answer import parse_answer
-from providers.upstream.adapters.ollama.embeddings import parse_vectors, render_embeddings_body
+from providers.upstream.adapters.ollama.embeddings import parse_embeddings, render_embeddings_body
 from providers.upstream.adapters.ollama.errors import ERRORS
 from providers.upstream.adapters.ollama.models import parse_models
 from providers.upstream.adapters.ollama.request import degraded, render_body
@@ -55,7 +55,7 @@ class OllamaAdapter(Adapter):
         return HttpRequest("/api/embed", encode(render_embeddings_body(request, target)), _JSON, degraded=dropped)
 
     def parse_embeddings(self, request: EmbeddingsRequest, response: HttpResponse) -> EmbeddingsResponse:
-        return parse_vectors(request, response)
+        return parse_embeddings(request, response)
 
     def parse_error(self, response: HttpResponse) -> UpstreamError:
         return error_of(response, ERRORS)

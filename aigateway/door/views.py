@@ -16,7 +16,7 @@ from django.urls import path
 from aigateway import errors, gateway
 from aigateway.api.request_id import META_KEY, new_request_id
 from aigateway.callers import Caller
-from aigateway.dialects.anthropic_messages import AnthropicCountTokens, AnthropicMessages
+from aigateway.dialects.anthropic_messages import AnthropicCountTokens, AnthropicMessages, anthropic_listing, anthropic_model
 from aigateway.dialects.base import Call, Dialect, Explanation, Sent, StreamRenderer, checked_context
 from aigateway.dialects.gemini import (
     GeminiArrayStream,
@@ -28,16 +28,9 @@ from aigateway.dialects.gemini import (
     gemini_listing,
     gemini_model,
 )
-from aigateway.dialects.model_listings import (
-    anthropic_listing,
-    anthropic_model,
-    find_model,
-    listed_models,
-    openai_listing,
-    openai_model,
-)
+from aigateway.dialects.model_listings import find_model, listed_models
 from aigateway.dialects.native import Native
-from aigateway.dialects.openai_chat import OpenAIChat
+from aigateway.dialects.openai_chat import OpenAIChat, openai_listing, openai_model
 from aigateway.dialects.openai_embeddings import OpenAIEmbeddings
 from aigateway.dialects.openai_responses import OpenAIResponses
 from aigateway.door import idempotency

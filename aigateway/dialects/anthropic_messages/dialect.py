@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from aigateway.dialects.anthropic_messages.answer import error_out, message_out
+from aigateway.dialects.anthropic_messages.answer import message_out
+from aigateway.dialects.anthropic_messages.errors import error_out
 from aigateway.dialects.anthropic_messages.request import parse_messages
 from aigateway.dialects.anthropic_messages.stream import SameWireStream, TranslatedStream
 from aigateway.dialects.base import DEFAULT_CONTEXT, NOTHING_SENT, Call, Dialect, Explanation, Sent, StreamRenderer

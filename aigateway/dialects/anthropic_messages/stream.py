@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from aigateway.dialects.anthropic_messages.answer import STOP_REASONS, error_out, message_id, tool_input, tool_use_head, usage_out
+from aigateway.dialects.anthropic_messages.answer import STOP_REASONS, message_id, tool_input, tool_use_head, usage_out
+from aigateway.dialects.anthropic_messages.errors import error_out
 from aigateway.dialects.base import Explanation
 from aigateway.errors import GatewayError
 from providers.upstream.types import ChatDelta, FinishReason, StreamEvent, TokenUsage, ToolCallDelta

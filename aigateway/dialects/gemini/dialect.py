@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from aigateway.dialects.base import DEFAULT_CONTEXT, NOTHING_SENT, Call, Dialect, Explanation, Sent, StreamRenderer
-from aigateway.dialects.gemini.answer import answer_out, error_out, usage_out
-from aigateway.dialects.gemini.request import parse_count, parse_embed, parse_generate
+from aigateway.dialects.gemini.answer import answer_out, usage_out
+from aigateway.dialects.gemini.embeddings import parse_embed
+from aigateway.dialects.gemini.errors import error_out
+from aigateway.dialects.gemini.request import parse_count, parse_generate
 from aigateway.dialects.gemini.stream import ArrayFrames, Frames, SameWireStream, SseFrames, TranslatedStream
 from aigateway.errors import GatewayError
 from providers.upstream.types import (

@@ -8,24 +8,14 @@ from typing import Any
 import msgspec
 
 from aigateway.dialects.base import Sent, check_number, field_error, parse_object
-from aigateway.dialects.gemini.shapes import CallingIn, ConfigIn, ContentIn, EmbedIn, GenerateIn, ThinkingIn, camel_cased, json_schema_of
+from aigateway.dialects.gemini.shapes import CallingIn, ConfigIn, ContentIn, GenerateIn, ThinkingIn, camel_cased, json_schema_of
 from aigateway.dialects.gemini.turns import TurnReader
 from aigateway.dialects.provider_tools import gemini_adds_input, of_gemini
 from aigateway.errors import invalid_request
-from providers.upstream.types import (
-    ChatRequest,
-    EmbeddingsRequest,
-    ResponseFormat,
-    SourceBody,
-    TextPart,
-    ToolChoice,
-    ToolChoiceMode,
-    Wire,
-)
+from providers.upstream.types import ChatRequest, ResponseFormat, SourceBody, ToolChoice, ToolChoiceMode, Wire
 
 _MAX_CONTENTS = 10_000
 _MAX_TOOLS = 256
-_MAX_INPUTS = 2_048
 _KNOWN = frozenset(GenerateIn.__struct_encode_fields__) | {"labels", "store", "modelArmorConfig"}
 _CONFIG_KNOWN = frozenset(ConfigIn.__struct_encode_fields__)
 # They change the answer, and no other wire format has them.
@@ -36,8 +26,6 @@ _CONFIG_WIRE_ONLY = frozenset(
         *("translationConfig", "audioTranscriptionConfig"),
     )
 )
-_EMBED_KNOWN = frozenset(EmbedIn.__struct_encode_fields__)
-_EMBED_WIRE_ONLY = frozenset({"taskType", "title", "embedContentConfig", "autoTruncate"})
 _HARMLESS_THRESHOLDS = ("BLOCK_NONE", "OFF", "HARM_BLOCK_THRESHOLD_UNSPECIFIED", 0, 4, 5, None)
 _MODES = {"AUTO": ToolChoiceMode.AUTO, "NONE": ToolChoiceMode.NONE, "ANY": ToolChoiceMode.REQUIRED, "VALIDATED": ToolChoiceMode.AUTO}
 _STANDARD_TIERS = (None, "standard", "unspecified", "SERVICE_TIER_STANDARD", "SERVICE_TIER_UNSPECIFIED")
@@ -65,12 +53,12 @@ def parse_count(body: bytes, sent: Sent) -> ChatRequest:
 
 def _chat_request(asked: dict[str, Any], decoded: dict[str, Any], sent: Sent, size: int, *, stream: bool) -> ChatRequest:
     fields = {name: value for name, value in camel_cased(asked).items() if value is not None}
-    _refuse_unknown(fields, _KNOWN, "")
+    refuse_unlisted(fields, _KNOWN, "")
     typed = _typed(fields, GenerateIn)
-    model = _model(sent, typed.model)
+    model = model_of(sent, typed.model)
     config = typed.generation_config or ConfigIn()
     given = fields.get("generationConfig") or {}
-    _refuse_unknown(given, _CONFIG_KNOWN | _CONFIG_WIRE_ONLY, "generationConfig.")
+    refuse_unlisted(given, _CONFIG_KNOWN | _CONFIG_WIRE_ONLY, "generationConfig.")
     _check(typed, config)
     reader = TurnReader()
     messages = [*reader.system(typed.system_instruction)]
@@ -112,7 +100,7 @@ def _typed(fields: Mapping[str, Any], shape: type[Any]) -> Any:
         raise field_error(str(error)) from None
 
 
-def _model(sent: Sent, in_body: str | None) -> str:
+def model_of(sent: Sent, in_body: str | None) -> str:
     """The name stands in the path and may hold slashes; a body that names another one is refused (B07)."""
     model = sent.path.get("model", "")
     if not model or len(model) > 200:
@@ -122,7 +110,7 @@ def _model(sent: Sent, in_body: str | None) -> str:
     return model
 
 
-def _refuse_unknown(fields: Mapping[str, Any], known: frozenset[str], where: str) -> None:
+def refuse_unlisted(fields: Mapping[str, Any], known: frozenset[str], where: str) -> None:
     """A misspelt limit must not look accepted (M06, S01)."""
     for name in fields:
         if name not in known:
@@ -230,58 +218,3 @@ def _note_the_rest(fields: Mapping[str, Any], config: Mapping[str, Any], reader:
         reader.wire_only.add("safetySettings")  # a filter that was asked for must not be left out
     elif settings:
         reader.hints.add("safetySettings")
-
-
-# --------------------------------------------------------------------------- embeddings
-
-
-def parse_embed(body: bytes, sent: Sent, *, batch: bool) -> EmbeddingsRequest:
-    """Raises ``GatewayError`` (400) naming the field."""
-    decoded = parse_object(body)
-    fields = camel_cased(decoded)
-    if batch:
-        _refuse_unknown(fields, frozenset({"requests", "model"}), "")
-        rows = fields.get("requests")
-        if not isinstance(rows, list) or not 1 <= len(rows) <= _MAX_INPUTS:
-            raise invalid_request(f"requests: send 1 to {_MAX_INPUTS} requests.", param="requests")
-        places = [(f"requests[{index}].", row) for index, row in enumerate(rows)]
-    else:
-        places = [("", fields)]
-    reader = TurnReader()
-    asked = [_embed(where, row, sent, reader) for where, row in places]
-    sizes = {one.output_dimensionality for one in asked}
-    if len(sizes) > 1:
-        reader.wire_only.add("outputDimensionality")
-    return EmbeddingsRequest(
-        model=_model(sent, None),
-        inputs=tuple(_text_of(where, one.content, reader) for (where, _), one in zip(places, asked, strict=True)),
-        body_bytes=len(body),
-        dimensions=sizes.pop(),
-        wire_only=frozenset(reader.wire_only),
-        hints=frozenset(reader.hints),
-        source=SourceBody(Wire.GEMINI, decoded),
-    )
-
-
-def _embed(where: str, row: Any, sent: Sent, reader: TurnReader) -> EmbedIn:
-    given = {name: value for name, value in row.items() if value is not None} if isinstance(row, dict) else row
-    try:
-        typed = msgspec.convert(given, EmbedIn)
-    except msgspec.ValidationError as error:
-        raise field_error(str(error), where.rstrip(".")) from None
-    _refuse_unknown(given, _EMBED_KNOWN | _EMBED_WIRE_ONLY, where)
-    _model(sent, typed.model)
-    check_number(f"{where}outputDimensionality", typed.output_dimensionality, 1, 100_000)
-    reader.wire_only.update(name for name in _EMBED_WIRE_ONLY if given.get(name))
-    reader.note(f"{where}content", given["content"], ContentIn)
-    return typed
-
-
-def _text_of(where: str, content: ContentIn, reader: TurnReader) -> str:
-    parts = reader.parts(f"{where}content", content)
-    if not parts:
-        raise invalid_request(f"{where}content.parts: send a text.", param=f"{where}content.parts")
-    texts = [part.text for part in parts if isinstance(part, TextPart)]
-    if len(texts) < len(parts):
-        reader.wire_only.add(f"{where}content.parts")
-    return "".join(texts)

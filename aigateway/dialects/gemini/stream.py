@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from aigateway.dialects.base import Explanation
-from aigateway.dialects.gemini.answer import candidate_out, error_out, logprobs_out, usage_out
+from aigateway.dialects.gemini.answer import candidate_out, logprobs_out, usage_out
+from aigateway.dialects.gemini.errors import error_out
 from aigateway.errors import GatewayError
 from providers.upstream.json_array import JsonArrayParser
 from providers.upstream.sse import SseParser

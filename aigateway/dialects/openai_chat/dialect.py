@@ -2,73 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import msgspec
 
-from aigateway.dialects.base import (
-    DEFAULT_CONTEXT,
-    NOTHING_SENT,
-    Call,
-    Dialect,
-    Explanation,
-    Sent,
-    StreamRenderer,
-    check_number,
-    decode,
-    now_s,
-    refuse_unknown,
-    thought_signature,
-)
+from aigateway.dialects.base import DEFAULT_CONTEXT, NOTHING_SENT, Call, Dialect, Explanation, Sent, StreamRenderer, now_s
 from aigateway.dialects.openai_chat.answer import choice_out, usage_out
-from aigateway.dialects.openai_chat.extras import EXTENSIONS, HINTS, Extras
 from aigateway.dialects.openai_chat.mistral import MISTRAL_CLIENT, MistralChatStream
-from aigateway.dialects.openai_chat.shapes import (
-    ChatIn,
-    ImageUrlIn,
-    MessageIn,
-    NamedChoiceIn,
-    PartIn,
-    ResponseFormatIn,
-    ThinkingBlockIn,
-    ToolCallIn,
-    ToolIn,
-)
+from aigateway.dialects.openai_chat.request import parse_chat
 from aigateway.dialects.openai_chat.stream import OpenAIChatStream
-from aigateway.dialects.provider_tools import of_chat
-from aigateway.errors import invalid_request
-from providers.upstream.types import (
-    ChatRequest,
-    ChatResponse,
-    ImagePart,
-    InferenceResponse,
-    Message,
-    Part,
-    ReasoningPart,
-    ResponseFormat,
-    Role,
-    SourceBody,
-    Target,
-    TextPart,
-    ToolCall,
-    ToolChoice,
-    ToolChoiceMode,
-    ToolSpec,
-    Wire,
-)
-
-_CANONICAL = frozenset(ChatIn.__struct_fields__)
-_KNOWN = _CANONICAL | HINTS | EXTENSIONS
-_MAX_MESSAGES = 10_000
-_MAX_TOOLS = 256
-_MAX_CHOICES = 16
-_MAX_STOPS = 64
-_ROLES = {"developer": Role.SYSTEM, "function": Role.TOOL, **{role.value: role for role in Role}}
-# Mistral's words for what OpenAI calls otherwise; an adapter for Mistral turns them back.
-_IN_OPENAI_WORDS = {"any": "required"}
-# ``on_demand`` is Groq's word for the ordinary tier (https://console.groq.com/docs/service-tiers).
-_TIERS = (None, "auto", "default", "flex", "on_demand")
+from providers.upstream.types import ChatResponse, InferenceResponse, Target, Wire
 
 
 class OpenAIChat(Dialect):
@@ -78,37 +19,8 @@ class OpenAIChat(Dialect):
 
     def parse(self, body: bytes, context: str | None, sent: Sent = NOTHING_SENT) -> Call:
         """Raises ``GatewayError`` (400) naming the field."""
-        typed, decoded = decode(body, ChatIn)
-        refuse_unknown(decoded, _KNOWN)
-        _check(typed)
-        extras = Extras(decoded)
-        request = ChatRequest(
-            model=typed.model,
-            messages=tuple(_message(message, index) for index, message in enumerate(typed.messages)),
-            body_bytes=len(body),
-            stream=bool(typed.stream),
-            include_usage=bool(typed.stream_options and typed.stream_options.include_usage),
-            max_output_tokens=typed.max_completion_tokens or typed.max_tokens,
-            temperature=typed.temperature,
-            top_p=typed.top_p,
-            stop=(typed.stop,) if isinstance(typed.stop, str) else tuple(typed.stop or ()),
-            seed=typed.seed if typed.seed is not None else typed.random_seed,
-            choices=typed.n or 1,
-            tools=tuple(_tool(tool) for tool in typed.tools or () if tool.function is not None),
-            tool_choice=_tool_choice(typed.tool_choice),
-            parallel_tool_calls=typed.parallel_tool_calls,
-            response_format=_response_format(typed.response_format),
-            reasoning_effort=typed.reasoning_effort,
-            logprobs=(typed.top_logprobs or 0) if typed.logprobs else None,
-            end_user=typed.user or None,
-            has_input_elsewhere=(tools := of_chat(decoded)) is not None,
-            provider_tools=tools,
-            wire_only=frozenset(extras.wire_only),
-            hints=frozenset(extras.hints),
-            source=SourceBody(Wire.OPENAI_CHAT, _in_openai_words(decoded)),
-        )
         counts = sent.headers.get("user-agent", "").startswith(MISTRAL_CLIENT)
-        return Call(request, Wire.OPENAI_CHAT, context=context or DEFAULT_CONTEXT, streams_end_in_usage=counts)
+        return Call(parse_chat(body), Wire.OPENAI_CHAT, context=context or DEFAULT_CONTEXT, streams_end_in_usage=counts)
 
     def render(self, response: InferenceResponse, explain: Explanation) -> bytes:
         """Same wire: the provider's own bytes. Otherwise a ``chat.completion`` object."""
@@ -131,158 +43,3 @@ class OpenAIChat(Dialect):
         if call.streams_end_in_usage and not call.chat.include_usage:
             return MistralChatStream(same_wire, target.upstream_model)
         return OpenAIChatStream(call.chat.include_usage, same_wire, target.upstream_model)
-
-
-# --------------------------------------------------------------------------- client -> canonical
-
-
-def _in_openai_words(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Mistral's clients post to the same path."""
-    choice, tools = body.get("tool_choice"), body.get("tools") or ()
-    changed: dict[str, Any] = {"tool_choice": "required"} if choice == "any" else {}
-    if any("type" not in tool for tool in tools):
-        changed["tools"] = [{"type": "function", **tool} for tool in tools]
-    if "random_seed" not in body and not changed:
-        return body
-    return {"seed" if name == "random_seed" else name: value for name, value in body.items()} | changed
-
-
-def _check(typed: ChatIn) -> None:
-    if not typed.model or len(typed.model) > 200:
-        raise invalid_request("model: name a model, at most 200 characters.", param="model")
-    if not typed.messages:
-        raise invalid_request("messages: send at least one message.", param="messages", code="empty_array")
-    if typed.service_tier not in _TIERS:
-        raise invalid_request("service_tier: use auto, default or flex; others are billed above the list price.", param="service_tier")
-    if len(typed.messages) > _MAX_MESSAGES:
-        raise invalid_request(f"messages: at most {_MAX_MESSAGES} messages.", param="messages")
-    if len(typed.tools or ()) > _MAX_TOOLS:
-        raise invalid_request(f"tools: at most {_MAX_TOOLS} tools.", param="tools")
-    check_number("max_tokens", typed.max_tokens, 1, 10_000_000)
-    check_number("max_completion_tokens", typed.max_completion_tokens, 1, 10_000_000)
-    check_number("n", typed.n, 1, _MAX_CHOICES)
-    check_number("temperature", typed.temperature, 0, 2)
-    check_number("top_p", typed.top_p, 0, 1)
-    check_number("top_logprobs", typed.top_logprobs, 0, 20)
-    check_number("seed", typed.seed, -(2**63), 2**63 - 1)
-    check_number("random_seed", typed.random_seed, 0, 2**63 - 1)
-    if isinstance(typed.stop, list) and len(typed.stop) > _MAX_STOPS:
-        raise invalid_request(f"stop: at most {_MAX_STOPS} sequences.", param="stop")
-    _refuse_contradictions(typed)
-    if any(name != typed.model for name in typed.models or ()):
-        raise invalid_request("models: name one model in 'model'; another one has another price and may not be yours.", param="models")
-
-
-def _refuse_contradictions(typed: ChatIn) -> None:
-    """Two names for one thing may not say two things: which of them a provider would follow, nobody knows."""
-    if None not in (typed.seed, typed.random_seed) and typed.seed != typed.random_seed:
-        raise invalid_request("random_seed: it is another name for 'seed'; send one of them.", param="random_seed")
-    if None not in (typed.max_tokens, typed.max_completion_tokens) and typed.max_tokens != typed.max_completion_tokens:
-        raise invalid_request("max_tokens: it is the older name of 'max_completion_tokens'; send one of them.", param="max_tokens")
-
-
-def _message(message: MessageIn, index: int) -> Message:
-    if message.role == "tool" and not message.tool_call_id:
-        raise invalid_request(
-            f"messages[{index}].tool_call_id: a tool message names the call it answers.", param=f"messages[{index}].tool_call_id"
-        )
-    parts = (*_earlier_reasoning(message), *_parts(message.content, index))
-    if message.refusal and not any(isinstance(part, TextPart) for part in parts):
-        parts = (*parts, TextPart(message.refusal))  # what the model said in that turn
-    return Message(
-        role=_ROLES[message.role],
-        parts=parts,
-        tool_calls=tuple(_tool_call(call) for call in message.tool_calls or () if call.function is not None),
-        tool_call_id=message.tool_call_id,
-        name=message.name,
-    )
-
-
-def _earlier_reasoning(message: MessageIn) -> tuple[Part, ...]:
-    """Signed blocks where the client kept them, else the bare text."""
-    if message.role != "assistant":
-        return ()
-    if message.thinking_blocks:
-        return tuple(_thinking_block(block) for block in message.thinking_blocks)
-    text = message.reasoning_content or message.reasoning
-    return (ReasoningPart(text),) if text else ()
-
-
-def _thinking_block(block: ThinkingBlockIn) -> ReasoningPart:
-    if block.type == "redacted_thinking":
-        return ReasoningPart("", block.data, redacted=True)
-    return ReasoningPart(block.thinking, block.signature)
-
-
-def _tool_call(call: ToolCallIn) -> ToolCall:
-    function = call.function
-    assert function is not None
-    arguments = function.arguments if isinstance(function.arguments, str) else msgspec.json.encode(function.arguments).decode()
-    signature = thought_signature({"extra_content": call.extra_content})
-    return ToolCall(call.id, function.name, arguments, signature)
-
-
-def _parts(content: str | list[PartIn] | None, index: int) -> tuple[Part, ...]:
-    if content is None:
-        return ()
-    if isinstance(content, str):
-        return (TextPart(content),)
-    parts = (_part(part, f"messages[{index}].content[{position}]") for position, part in enumerate(content))
-    return tuple(part for part in parts if part is not None)
-
-
-def _part(part: PartIn, where: str) -> Part | None:
-    """``None`` for types that ``Extras`` names as nothing another wire format can express."""
-    match part:
-        case PartIn(type="text", text=str(text)) | PartIn(type="refusal", refusal=str(text)):
-            return TextPart(text)
-        case PartIn(type="image_url", image_url=str(url)):
-            return image_part(url)
-        case PartIn(type="image_url", image_url=ImageUrlIn() as image):
-            return image_part(image.url, image.detail)
-        case PartIn(type="thinking", thinking=str(text)):
-            return ReasoningPart(text, part.signature)
-        case PartIn(type="thinking", thinking=list(thoughts)):
-            return ReasoningPart("".join(thought.text or "" for thought in thoughts), part.signature)
-        case PartIn(type="text" | "refusal" | "image_url" | "thinking"):
-            raise invalid_request(f"{where}.{part.type}: a part of this type has it.", param=f"{where}.{part.type}")
-    return None
-
-
-def image_part(url: str, detail: str | None = None) -> ImagePart:
-    """A ``data:`` URL is taken apart; any other URL is passed on and never fetched (S07)."""
-    head, comma, payload = url.partition(",")
-    if head.startswith("data:") and head.endswith(";base64") and comma:
-        return ImagePart(data=payload, media_type=head[5:-7] or "image/png", detail=detail)
-    return ImagePart(url=url, detail=detail)
-
-
-def _tool(tool: ToolIn) -> ToolSpec:
-    function = tool.function
-    assert function is not None
-    return ToolSpec(function.name, function.description, function.parameters or {}, function.strict)
-
-
-def _tool_choice(choice: str | NamedChoiceIn | None) -> ToolChoice | None:
-    if isinstance(choice, NamedChoiceIn):
-        if choice.type == "function" and choice.function is None:
-            raise invalid_request("tool_choice.function: name the function.", param="tool_choice.function")
-        return None if choice.function is None else ToolChoice(ToolChoiceMode.NAMED, choice.function.name)
-    return None if choice is None else ToolChoice(ToolChoiceMode(_IN_OPENAI_WORDS.get(choice, choice)))
-
-
-def _response_format(wanted: ResponseFormatIn | None) -> ResponseFormat | None:
-    if wanted is None or wanted.type == "text":
-        return None
-    if wanted.type == "json_object":
-        return ResponseFormat()
-    if wanted.json_schema is None:
-        raise invalid_request("response_format.json_schema: name a schema.", param="response_format.json_schema")
-    schema = wanted.json_schema.schema
-    if wanted.json_schema.description is not None:
-        # Only OpenAI has the field; every reader of a schema knows the keyword.
-        schema = {"description": wanted.json_schema.description, **schema}
-    return ResponseFormat(wanted.json_schema.name, schema, wanted.json_schema.strict)
-
-
-# --------------------------------------------------------------------------- canonical -> client

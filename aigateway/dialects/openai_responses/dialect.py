@@ -6,8 +6,9 @@ import msgspec
 
 from aigateway.dialects.base import DEFAULT_CONTEXT, NOTHING_SENT, Call, Dialect, Explanation, Sent, StreamRenderer, now_s
 from aigateway.dialects.openai_responses.answer import response_out
+from aigateway.dialects.openai_responses.errors import error_event
 from aigateway.dialects.openai_responses.request import parse_response_request
-from aigateway.dialects.openai_responses.stream import SameWireStream, TranslatedStream, error_event
+from aigateway.dialects.openai_responses.stream import SameWireStream, TranslatedStream
 from aigateway.errors import GatewayError
 from providers.upstream.types import ChatResponse, InferenceResponse, Target, Wire
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
-
-import msgspec
+from typing import Any
 
 from aigateway.dialects.base import beyond, check_number, decode, refuse_unknown
-from aigateway.dialects.openai_responses.items import ItemReader
+from aigateway.dialects.openai_responses.shapes import FormatIn, ReasoningIn, ResponsesIn, TextIn
+from aigateway.dialects.openai_responses.turns import TurnReader
 from aigateway.dialects.provider_tools import of_responses
 from aigateway.errors import invalid_request
 from providers.upstream.types import (
@@ -23,60 +22,6 @@ from providers.upstream.types import (
     ToolSpec,
     Wire,
 )
-
-
-class FormatIn(msgspec.Struct):
-    type: Literal["text", "json_object", "json_schema"]
-    name: str = "response"
-    schema: dict[str, Any] | None = None
-    strict: bool | None = None
-    description: str | None = None
-
-
-class TextIn(msgspec.Struct):
-    format: FormatIn | None = None
-    verbosity: str | None = None
-
-
-class ReasoningIn(msgspec.Struct):
-    effort: str | None = None
-    summary: str | None = None
-    generate_summary: str | None = None
-
-
-class ResponsesIn(msgspec.Struct):
-    model: str
-    input: str | list[dict[str, Any]] | None = None
-    instructions: str | None = None
-    stream: bool | None = None
-    stream_options: dict[str, Any] | None = None
-    max_output_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_logprobs: int | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
-    max_tool_calls: int | None = None
-    text: TextIn | None = None
-    reasoning: ReasoningIn | None = None
-    include: list[str] | None = None
-    store: bool | None = None
-    truncation: str | None = None
-    previous_response_id: str | None = None
-    conversation: str | dict[str, Any] | None = None
-    prompt: dict[str, Any] | None = None
-    background: bool | None = None
-    metadata: dict[str, Any] | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    service_tier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_retention: str | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    context_management: list[dict[str, Any]] | dict[str, Any] | None = None
-    provider: dict[str, Any] | None = None
-
 
 _KNOWN = frozenset(ResponsesIn.__struct_fields__)
 _WIRE_ONLY = ("previous_response_id", "conversation", "prompt", "max_tool_calls", "context_management", "provider")
@@ -100,7 +45,7 @@ def parse_response_request(body: bytes) -> ChatRequest:
     typed, decoded = decode(body, ResponsesIn)
     refuse_unknown(decoded, _KNOWN)
     _check(typed)
-    reader = ItemReader()
+    reader = TurnReader()
     messages = [*_instructions(typed), *reader.messages(typed.input or [])]
     tools = tuple(_tools(typed.tools or [], reader.wire_only))
     choice = _tool_choice(typed.tool_choice, reader.wire_only)
@@ -217,7 +162,7 @@ def _logprobs(typed: ResponsesIn) -> int | None:
     return (typed.top_logprobs or 0) if asked or typed.top_logprobs else None
 
 
-def _note_the_rest(typed: ResponsesIn, decoded: Mapping[str, Any], reader: ItemReader) -> None:
+def _note_the_rest(typed: ResponsesIn, decoded: Mapping[str, Any], reader: TurnReader) -> None:
     """What no other format can carry, and what it may leave out."""
     for name, shape in (("reasoning", ReasoningIn), ("text", TextIn)):
         reader.wire_only |= beyond(name, decoded.get(name), shape.__struct_fields__)

@@ -21,6 +21,7 @@ from aigateway.dialects.openai_responses.answer import (
     response_id,
     text_part,
 )
+from aigateway.dialects.openai_responses.errors import error_event
 from aigateway.errors import GatewayError
 from providers.upstream.types import ChatDelta, FinishReason, ReasoningPart, StreamEvent, TokenLogprob, TokenUsage, ToolCall, ToolCallDelta
 
@@ -36,12 +37,6 @@ class SameWireStream:
 
     def error(self, error: GatewayError, request_id: str) -> bytes:
         return error_event(error, request_id, 0)
-
-
-def error_event(error: GatewayError, request_id: str, number: int) -> bytes:
-    """The ``error`` event of the API; its fields are on the top level. Our own are added under ``error``."""
-    body = {"type": "error", "code": error.code, "message": error.message, "param": error.param, "sequence_number": number}
-    return b"event: error\ndata: " + msgspec.json.encode({**body, **error.body(request_id)}) + b"\n\n"
 
 
 @dataclass(slots=True)

@@ -1,9 +1,10 @@
-"""Whole Anthropic messages answers and their usage."""
+"""Whole Anthropic messages answers."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from providers.upstream.adapters.anthropic.usage import parse_usage
 from providers.upstream.adapters.error_rules import error_in_success
 from providers.upstream.adapters.json_values import (
     count_at,
@@ -22,7 +23,7 @@ from providers.upstream.types import (
     HttpResponse,
     JsonObject,
     ReasoningPart,
-    TokenUsage,
+    TokenCount,
     ToolCall,
     Wire,
 )
@@ -78,27 +79,12 @@ def _reasoning(block: JsonObject) -> ReasoningPart | None:
     return None
 
 
-def parse_usage(usage: JsonObject) -> TokenUsage:
-    """``input_tokens`` already excludes both cache buckets; thinking is part of ``output_tokens``.
-
-    Only top-level figures count: ``iterations`` repeats parts of them.
-    """
-    written = count_at(usage, "cache_creation_input_tokens")
-    written_1h = count_at(object_at(usage, "cache_creation"), "ephemeral_1h_input_tokens")
-    if written is not None and written_1h is not None:
-        written_1h = min(written_1h, written)
-        written -= written_1h
-    output = count_at(usage, "output_tokens")
-    thinking = count_at(object_at(usage, "output_tokens_details"), "thinking_tokens")
-    if output is not None and thinking is not None:
-        thinking = min(thinking, output)
-        output -= thinking
-    return TokenUsage(
-        input_tokens=count_at(usage, "input_tokens"),
-        cache_read_tokens=count_at(usage, "cache_read_input_tokens"),
-        cache_write_tokens=written,
-        cache_write_1h_tokens=written_1h,
-        output_tokens=output,
-        reasoning_tokens=thinking,
-        provider_tool_calls=count_at(object_at(usage, "server_tool_use"), "web_search_requests"),
-    )
+def parse_count(response: HttpResponse) -> TokenCount:
+    body = decode_object(response.body)
+    error = error_in_success(body)
+    if error is not None:
+        raise error
+    count = count_at(body, "input_tokens")
+    if count is None:
+        raise InvalidBody(f"not a count of tokens: {snippet(response.body)}")
+    return TokenCount(count, Wire.ANTHROPIC_MESSAGES, response.body)

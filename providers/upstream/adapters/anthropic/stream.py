@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from providers.upstream.adapters.anthropic.answer import finish_reason, parse_usage
+from providers.upstream.adapters.anthropic.answer import finish_reason
+from providers.upstream.adapters.anthropic.usage import parse_usage
 from providers.upstream.adapters.base import StreamParser
 from providers.upstream.adapters.error_rules import error_in_success
 from providers.upstream.adapters.json_values import (

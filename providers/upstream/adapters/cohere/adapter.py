@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from providers.upstream.adapters.base import Adapter, StreamParser
 from providers.upstream.adapters.cohere.answer import parse_answer
-from providers.upstream.adapters.cohere.embeddings import parse_vectors, render_embeddings_body
+from providers.upstream.adapters.cohere.embeddings import parse_embeddings, render_embeddings_body
 from providers.upstream.adapters.cohere.errors import ERRORS
-from providers.upstream.adapters.cohere.models import parse_page
+from providers.upstream.adapters.cohere.models import parse_models
 from providers.upstream.adapters.cohere.request import degraded, render_body
 from providers.upstream.adapters.cohere.stream import CohereStreamParser
 from providers.upstream.adapters.error_rules import error_of
@@ -53,7 +53,7 @@ class CohereAdapter(Adapter):
         return HttpRequest("/v2/embed", encode(render_embeddings_body(request, target)), _JSON, degraded=dropped)
 
     def parse_embeddings(self, request: EmbeddingsRequest, response: HttpResponse) -> EmbeddingsResponse:
-        return parse_vectors(request, response)
+        return parse_embeddings(request, response)
 
     def parse_error(self, response: HttpResponse) -> UpstreamError:
         return error_of(response, ERRORS)
@@ -63,7 +63,7 @@ class CohereAdapter(Adapter):
         return HttpRequest(path=f"/v1/models?page_size={_PAGE_SIZE}{after}", body=b"", method="GET")
 
     def parse_models(self, response: HttpResponse) -> tuple[tuple[ModelListing, ...], str | None]:
-        return parse_page(response)
+        return parse_models(response)
 
     def parse_rate_limit(self, headers: Mapping[str, str]) -> RateLimitState | None:
         return rate_limit_state(headers)

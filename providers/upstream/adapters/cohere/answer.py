@@ -1,24 +1,15 @@
-"""Whole Cohere answers and their usage: ``/v2/chat``, and what version 1 (chat and generate) still answers."""
+"""Whole Cohere answers: ``/v2/chat``, and what version 1 (chat and generate) still answers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from providers.upstream.adapters.cohere.errors import ERRORS
+from providers.upstream.adapters.cohere.usage import parse_usage
 from providers.upstream.adapters.error_rules import error_in_success
-from providers.upstream.adapters.json_values import count_at, decode_object, encode_text, list_at, object_at, snippet, text_at
+from providers.upstream.adapters.json_values import decode_object, encode_text, list_at, object_at, snippet, text_at
 from providers.upstream.errors import InvalidBody, StreamTruncated
-from providers.upstream.types import (
-    ChatChoice,
-    ChatResponse,
-    FinishReason,
-    HttpResponse,
-    JsonObject,
-    ReasoningPart,
-    TokenUsage,
-    ToolCall,
-    Wire,
-)
+from providers.upstream.types import ChatChoice, ChatResponse, FinishReason, HttpResponse, JsonObject, ReasoningPart, ToolCall, Wire
 
 _FINISH = {
     "COMPLETE": FinishReason.STOP,
@@ -39,22 +30,6 @@ def finish_reason(value: Any, *, has_tool_calls: bool) -> FinishReason | None:
         raise StreamTruncated(f"the provider broke off: finish_reason {value}")
     reason = _FINISH.get(value, FinishReason.STOP)
     return FinishReason.TOOL_CALLS if has_tool_calls and reason is FinishReason.STOP else reason
-
-
-def parse_usage(usage: JsonObject) -> TokenUsage:
-    """What is billed: ``billed_units``, which leaves out the tokens of Cohere's own prompt template.
-
-    ``tokens`` and ``cached_tokens`` count that template as well (8 billed of 1,394, 1,360 of them cached), so neither has a
-    place in the buckets where ``billed_units`` is given. Reasoning is part of the billed output.
-    """
-    tokens = object_at(usage, "tokens")
-    counted = object_at(usage, "billed_units") or tokens
-    output = count_at(counted, "output_tokens")
-    reasoning = count_at(tokens, "reasoning_tokens")
-    if output is not None and reasoning is not None:
-        reasoning = min(reasoning, output)
-        output -= reasoning
-    return TokenUsage(input_tokens=count_at(counted, "input_tokens"), output_tokens=output, reasoning_tokens=reasoning)
 
 
 def parse_answer(response: HttpResponse) -> ChatResponse:

@@ -19,7 +19,7 @@ _FEATURES = {
 }
 
 
-def parse_page(response: HttpResponse) -> tuple[tuple[ModelListing, ...], str | None]:
+def parse_models(response: HttpResponse) -> tuple[tuple[ModelListing, ...], str | None]:
     body = decode_object(response.body)
     error = error_in_success(body)
     if error is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from providers.upstream.adapters.base import StreamParser
-from providers.upstream.adapters.cohere.answer import finish_reason, parse_usage
+from providers.upstream.adapters.cohere.answer import finish_reason
 from providers.upstream.adapters.cohere.errors import ERRORS
+from providers.upstream.adapters.cohere.usage import parse_usage
 from providers.upstream.adapters.error_rules import error_in_success
 from providers.upstream.adapters.json_values import decode_or_none, object_at, snippet, text_at
 from providers.upstream.errors import InvalidBody

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from providers.upstream.adapters.base import Adapter, EventParser, StreamParser
-from providers.upstream.adapters.error_rules import error_in_success, error_of
-from providers.upstream.adapters.gemini.answer import parse_answer
+from providers.upstream.adapters.error_rules import error_of
+from providers.upstream.adapters.gemini.answer import parse_answer, parse_count
 from providers.upstream.adapters.gemini.embeddings import parse_embeddings, render_embeddings
-from providers.upstream.adapters.gemini.errors import RULES
+from providers.upstream.adapters.gemini.errors import ERRORS
+from providers.upstream.adapters.gemini.models import parse_models
 from providers.upstream.adapters.gemini.request import degraded, model_path, render_body, render_count_body
 from providers.upstream.adapters.gemini.stream import GeminiStreamParser
-from providers.upstream.adapters.json_values import count_at, decode_object, encode, list_at, snippet, text_at
+from providers.upstream.adapters.json_values import encode
 from providers.upstream.adapters.retry_hints import rate_limit_state
-from providers.upstream.errors import InvalidBody, UpstreamError
+from providers.upstream.errors import UpstreamError
 from providers.upstream.json_array import SseOrJsonParser
 from providers.upstream.types import (
-    Capability,
     ChatRequest,
     ChatResponse,
     CountTokensRequest,
@@ -25,7 +25,6 @@ from providers.upstream.types import (
     EmbeddingsResponse,
     HttpRequest,
     HttpResponse,
-    JsonObject,
     ModelListing,
     RateLimitState,
     Target,
@@ -35,9 +34,6 @@ from providers.upstream.types import (
 
 _JSON = {"content-type": "application/json"}
 _PAGE_SIZE = 1000
-# They generate images or speech, which is priced otherwise, or need a protocol of their own.
-_NOT_CHAT = ("-image", "-tts", "-audio", "-live", "computer-use", "robotics")
-_GEMINI_CAN = frozenset({Capability.TOOLS, Capability.VISION, Capability.JSON_MODE, Capability.JSON_SCHEMA})
 
 
 class GeminiAdapter(Adapter):
@@ -72,57 +68,17 @@ class GeminiAdapter(Adapter):
         return HttpRequest(f"{model_path(target)}:countTokens", body, _JSON, degraded=degraded(request.chat))
 
     def parse_count_tokens(self, response: HttpResponse) -> TokenCount:
-        body = decode_object(response.body)
-        error = error_in_success(body, RULES)
-        if error is not None:
-            raise error
-        count = count_at(body, "totalTokens")
-        if count is None:
-            raise InvalidBody(f"not a count of tokens: {snippet(response.body)}")
-        return TokenCount(count, self.wire, response.body)
+        return parse_count(response)
 
     def parse_error(self, response: HttpResponse) -> UpstreamError:
-        return error_of(response, RULES)
+        return error_of(response, ERRORS)
 
     def render_models(self, cursor: str | None) -> HttpRequest:
         after = f"&pageToken={quote(cursor, safe='')}" if cursor else ""
         return HttpRequest(path=f"/models?pageSize={_PAGE_SIZE}{after}", body=b"", method="GET")
 
     def parse_models(self, response: HttpResponse) -> tuple[tuple[ModelListing, ...], str | None]:
-        body = decode_object(response.body)
-        error = error_in_success(body, RULES)
-        if error is not None:
-            raise error
-        rows = body.get("models", body.get("publisherModels"))
-        if not isinstance(rows, list):
-            raise InvalidBody(f"not a list of models: {snippet(response.body)}")
-        return tuple(_listing(row) for row in rows if text_at(row, "name")), text_at(body, "nextPageToken") or None
+        return parse_models(response)
 
     def parse_rate_limit(self, headers: Mapping[str, str]) -> RateLimitState | None:
         return rate_limit_state(headers)
-
-
-def _listing(row: JsonObject) -> ModelListing:
-    name = text_at(row, "name")
-    return ModelListing(
-        name=name.rpartition("/models/")[2].removeprefix("models/"),
-        display_name=text_at(row, "displayName") or None,
-        context_window_tokens=count_at(row, "inputTokenLimit"),
-        max_output_tokens=count_at(row, "outputTokenLimit"),
-        capabilities=_capabilities(name, row),
-    )
-
-
-def _capabilities(name: str, row: JsonObject) -> frozenset[Capability] | None:
-    """By the methods a model answers to; ``None`` where the listing names none (Vertex)."""
-    methods = list_at(row, "supportedGenerationMethods")
-    if not methods:
-        return None
-    found: set[Capability] = set()
-    if "generateContent" in methods and not any(fragment in name for fragment in _NOT_CHAT):
-        found |= {Capability.CHAT, Capability.STREAM} | (_GEMINI_CAN if "/gemini" in name else set())
-        found |= {Capability.REASONING} if row.get("thinking") is True else set()
-        found |= {Capability.COUNT_TOKENS} if "countTokens" in methods else set()
-    if "embedContent" in methods:
-        found.add(Capability.EMBEDDINGS)
-    return frozenset(found)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from providers.upstream.adapters.error_rules import error_in_success
-from providers.upstream.adapters.gemini.answer import parse_usage
-from providers.upstream.adapters.gemini.errors import RULES
+from providers.upstream.adapters.gemini.errors import ERRORS
 from providers.upstream.adapters.gemini.request import is_same_wire, is_vertex, model_path
+from providers.upstream.adapters.gemini.usage import parse_usage
 from providers.upstream.adapters.json_values import decode_object, encode, list_at, object_at, snippet
 from providers.upstream.adapters.translation import left_out, refusal, refuse_untranslatable
 from providers.upstream.errors import InvalidBody
@@ -58,7 +58,7 @@ def _renamed(body: JsonObject, target: Target) -> JsonObject:
 def parse_embeddings(request: EmbeddingsRequest, response: HttpResponse) -> EmbeddingsResponse:
     """Raises ``InvalidBody`` unless there is one vector per input. Only some answers tell usage."""
     body = decode_object(response.body)
-    error = error_in_success(body, RULES)
+    error = error_in_success(body, ERRORS)
     if error is not None:
         raise error
     rows = list_at(body, "embeddings") or [object_at(body, "embedding")]

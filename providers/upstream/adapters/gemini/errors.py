@@ -19,7 +19,7 @@ _KEY_REFUSED = (
     "service_disabled",
 )
 
-RULES: tuple[Rule, ...] = (
+ERRORS: tuple[Rule, ...] = (
     rule(AuthRejected, (400, 401, 403), _KEY_REFUSED),
     rule(AuthRejected, (403,), (), ("reported as leaked",)),
     # The text is the same for a minute's and a day's quota (details tell), but a limit of zero never frees anything.

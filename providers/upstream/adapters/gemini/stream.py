@@ -6,17 +6,9 @@ from typing import Any
 
 from providers.upstream.adapters.base import StreamParser
 from providers.upstream.adapters.error_rules import error_in_success
-from providers.upstream.adapters.gemini.answer import (
-    finish_reason,
-    is_blocked,
-    is_call,
-    is_thought,
-    parse_logprobs,
-    parse_usage,
-    parts_of,
-    tool_call,
-)
-from providers.upstream.adapters.gemini.errors import RULES
+from providers.upstream.adapters.gemini.answer import finish_reason, is_blocked, is_call, is_thought, parse_logprobs, parts_of, tool_call
+from providers.upstream.adapters.gemini.errors import ERRORS
+from providers.upstream.adapters.gemini.usage import parse_usage
 from providers.upstream.adapters.json_values import count_at, decode_or_none, list_at, object_at, snippet, text_at
 from providers.upstream.errors import InvalidBody
 from providers.upstream.sse import SseEvent
@@ -47,7 +39,7 @@ class GeminiStreamParser(StreamParser):
         body = decode_or_none(event.data)
         if not isinstance(body, dict):
             raise InvalidBody(f"a stream event that is no JSON object: {snippet(event.data)}")
-        error = error_in_success(body, RULES)
+        error = error_in_success(body, ERRORS)
         if error is not None:
             raise error
         usage = self._take_usage(object_at(body, "usageMetadata"))

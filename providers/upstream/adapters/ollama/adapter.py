@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from providers.upstream.adapters.base import Adapter, EventParser, StreamParser
-from providers.upstream.adapters.error_rules import error_in_success, error_of
-from providers.upstream.adapters.json_values import decode_object, encode, snippet, text_at
-from providers.upstream.adapters.ollama.answer import OllamaStreamParser, parse_answer
-from providers.upstream.adapters.ollama.embeddings import parse_vectors, render_embeddings_body
+from providers.upstream.adapters.error_rules import error_of
+from providers.upstream.adapters.json_values import encode
+from providers.upstream.adapters.ollama.answer import parse_answer
+from providers.upstream.adapters.ollama.embeddings import parse_embeddings, render_embeddings_body
 from providers.upstream.adapters.ollama.errors import ERRORS
-from providers.upstream.adapters.ollama.models import listing_of
+from providers.upstream.adapters.ollama.models import parse_models
 from providers.upstream.adapters.ollama.request import degraded, render_body
+from providers.upstream.adapters.ollama.stream import OllamaStreamParser
 from providers.upstream.adapters.retry_hints import rate_limit_state
 from providers.upstream.adapters.translation import left_out
-from providers.upstream.errors import InvalidBody, UpstreamError
+from providers.upstream.errors import UpstreamError
 from providers.upstream.ndjson import NdjsonParser
 from providers.upstream.types import (
     ChatRequest,
@@ -54,7 +55,7 @@ class OllamaAdapter(Adapter):
         return HttpRequest("/api/embed", encode(render_embeddings_body(request, target)), _JSON, degraded=dropped)
 
     def parse_embeddings(self, request: EmbeddingsRequest, response: HttpResponse) -> EmbeddingsResponse:
-        return parse_vectors(request, response)
+        return parse_embeddings(request, response)
 
     def parse_error(self, response: HttpResponse) -> UpstreamError:
         return error_of(response, ERRORS)
@@ -63,14 +64,7 @@ class OllamaAdapter(Adapter):
         return HttpRequest(path="/api/tags", body=b"", method="GET")
 
     def parse_models(self, response: HttpResponse) -> tuple[tuple[ModelListing, ...], str | None]:
-        body = decode_object(response.body)
-        error = error_in_success(body, ERRORS)
-        if error is not None:
-            raise error
-        rows = body.get("models")
-        if not isinstance(rows, list):
-            raise InvalidBody(f"not a list of models: {snippet(response.body)}")
-        return tuple(listing_of(row) for row in rows if text_at(row, "name") or text_at(row, "model")), None
+        return parse_models(response)
 
     def parse_rate_limit(self, headers: Mapping[str, str]) -> RateLimitState | None:
         return rate_limit_state(headers)

@@ -21,7 +21,7 @@ def render_embeddings_body(request: EmbeddingsRequest, target: Target) -> JsonOb
     return body
 
 
-def parse_vectors(request: EmbeddingsRequest, response: HttpResponse) -> EmbeddingsResponse:
+def parse_embeddings(request: EmbeddingsRequest, response: HttpResponse) -> EmbeddingsResponse:
     body = decode_object(response.body)
     error = error_in_success(body, ERRORS)
     if error is not None:

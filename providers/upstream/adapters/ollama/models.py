@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from providers.upstream.adapters.json_values import count_at, list_at, object_at, text_at
-from providers.upstream.types import Capability, ModelListing
+from providers.upstream.adapters.error_rules import error_in_success
+from providers.upstream.adapters.json_values import count_at, decode_object, list_at, object_at, snippet, text_at
+from providers.upstream.adapters.ollama.errors import ERRORS
+from providers.upstream.errors import InvalidBody
+from providers.upstream.types import Capability, HttpResponse, ModelListing
 
 # Names in ``capabilities``, which newer servers list.
 _CAPABILITIES = {
@@ -19,7 +22,18 @@ _CAPABILITIES = {
 _VISION_FAMILIES = frozenset({"clip", "mllama"})
 
 
-def listing_of(row: Any) -> ModelListing:
+def parse_models(response: HttpResponse) -> tuple[tuple[ModelListing, ...], str | None]:
+    body = decode_object(response.body)
+    error = error_in_success(body, ERRORS)
+    if error is not None:
+        raise error
+    rows = body.get("models")
+    if not isinstance(rows, list):
+        raise InvalidBody(f"not a list of models: {snippet(response.body)}")
+    return tuple(_listing(row) for row in rows if text_at(row, "name") or text_at(row, "model")), None
+
+
+def _listing(row: Any) -> ModelListing:
     details = object_at(row, "details")
     capabilities, said = _capabilities(row)
     return ModelListing(

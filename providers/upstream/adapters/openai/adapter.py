@@ -9,7 +9,7 @@ from providers.upstream.adapters.base import Adapter, StreamParser
 from providers.upstream.adapters.error_rules import error_of
 from providers.upstream.adapters.json_values import encode
 from providers.upstream.adapters.openai.answer import parse_answer
-from providers.upstream.adapters.openai.embeddings import parse_embeddings_answer, render_embeddings_body
+from providers.upstream.adapters.openai.embeddings import parse_embeddings, render_embeddings_body
 from providers.upstream.adapters.openai.models import parse_models
 from providers.upstream.adapters.openai.request import render_body
 from providers.upstream.adapters.openai.stream import OpenAIStreamParser
@@ -53,7 +53,7 @@ class OpenAIAdapter(Adapter):
         return HttpRequest(path="/embeddings", body=body, headers=_JSON, degraded=() if same_wire else left_out(request))
 
     def parse_embeddings(self, request: EmbeddingsRequest, response: HttpResponse) -> EmbeddingsResponse:
-        return parse_embeddings_answer(request, response)
+        return parse_embeddings(request, response)
 
     def parse_error(self, response: HttpResponse) -> UpstreamError:
         return error_of(response)
@@ -63,7 +63,7 @@ class OpenAIAdapter(Adapter):
         return HttpRequest(path=f"/models{query}", body=b"", method="GET")
 
     def parse_models(self, response: HttpResponse) -> tuple[tuple[ModelListing, ...], str | None]:
-        return parse_models(response), None
+        return parse_models(response)
 
     def parse_rate_limit(self, headers: Mapping[str, str]) -> RateLimitState | None:
         return rate_limit_state(headers)

@@ -38,7 +38,7 @@ def _named(target: Target, body: JsonObject) -> JsonObject:
     return {names.get(name, name): value for name, value in body.items()}
 
 
-def parse_embeddings_answer(request: EmbeddingsRequest, response: HttpResponse) -> EmbeddingsResponse:
+def parse_embeddings(request: EmbeddingsRequest, response: HttpResponse) -> EmbeddingsResponse:
     """Raises ``InvalidBody`` unless every input has its vector."""
     body = decode_object(response.body)
     error = error_in_success(body)

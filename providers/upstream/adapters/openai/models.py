@@ -33,8 +33,8 @@ _FEATURES: Mapping[str, Capability] = {
 _CHAT_TYPES = frozenset({"chat", "language", "code"})
 
 
-def parse_models(response: HttpResponse) -> tuple[ModelListing, ...]:
-    """Raises ``InvalidBody``, and the class of an error that came with a success status."""
+def parse_models(response: HttpResponse) -> tuple[tuple[ModelListing, ...], str | None]:
+    """All models on one page. Raises ``InvalidBody``, and the class of an error that came with a success status."""
     body: Any = decode_or_none(response.body)
     if isinstance(body, dict):
         error = error_in_success(body)
@@ -44,7 +44,7 @@ def parse_models(response: HttpResponse) -> tuple[ModelListing, ...]:
     if not isinstance(rows, list):
         raise InvalidBody(f"not a list of models: {snippet(response.body)}")
     twins = {text_at(row, "name"): row for row in list_at(body, "models")}  # llama.cpp lists every model twice
-    return tuple(_listing(row, twins.get(text_at(row, "id"))) for row in rows if text_at(row, "id"))
+    return tuple(_listing(row, twins.get(text_at(row, "id"))) for row in rows if text_at(row, "id")), None
 
 
 def _listing(row: JsonObject, twin: JsonObject | None) -> ModelListing:

@@ -1,6 +1,6 @@
 """What each service's chat completions do differently from OpenAI's, as data: one row per provider kind.
 
-A row holds only what a request must respect; answers tell their own shape (``openai_message``, ``openai_usage``). A kind without a
+A row holds only what a request must respect; answers tell their own shape (``message``, ``usage``). A kind without a
 row is treated as OpenAI itself: its client decides what to send.
 """
 

@@ -1,13 +1,14 @@
-"""Whole OpenAI Responses answers and their usage (https://platform.openai.com/docs/api-reference/responses/object)."""
+"""Whole OpenAI Responses answers (https://platform.openai.com/docs/api-reference/responses/object)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from providers.upstream.adapters.error_rules import error_in_success
 from providers.upstream.adapters.json_values import count_at, decode_object, encode_text, list_at, object_at, snippet, text_at
 from providers.upstream.adapters.reported_cost import with_reported_cost
-from providers.upstream.errors import InvalidBody, ServerFailed, UpstreamError
+from providers.upstream.adapters.responses.errors import failure_of
+from providers.upstream.adapters.responses.usage import parse_usage
+from providers.upstream.errors import InvalidBody
 from providers.upstream.types import (
     ChatChoice,
     ChatResponse,
@@ -22,9 +23,6 @@ from providers.upstream.types import (
 )
 
 _INCOMPLETE = {"max_output_tokens": FinishReason.LENGTH, "content_filter": FinishReason.CONTENT_FILTER}
-_UNBILLED_CALLS = frozenset(
-    ("function_call", "mcp_call", "computer_call", "local_shell_call", "apply_patch_call", "custom_tool_call", "tool_search_call")
-)
 _UNFINISHED = frozenset({"in_progress", "queued", "cancelled"})
 
 
@@ -60,61 +58,11 @@ def parse_answer(response: HttpResponse) -> ChatResponse:
     )
 
 
-def failure_of(body: JsonObject) -> UpstreamError | None:
-    """The error of a response that failed, or of a body that is one."""
-    if body.get("status") == "failed" or body.get("error"):
-        return error_in_success(body) or ServerFailed("the response failed without a reason")
-    return error_in_success(body)
-
-
 def finish_reason(body: JsonObject, *, has_tool_calls: bool) -> FinishReason:
     """A response has no finish reason of its own: its status and what it holds tell."""
     if body.get("status") == "incomplete":
         return _INCOMPLETE.get(text_at(object_at(body, "incomplete_details"), "reason"), FinishReason.LENGTH)
     return FinishReason.TOOL_CALLS if has_tool_calls else FinishReason.STOP
-
-
-def parse_usage(body: JsonObject) -> TokenUsage | None:
-    """Cached and cache-written tokens are inside the input, reasoning is inside the output; ``None`` without usage."""
-    usage = object_at(body, "usage")
-    inputs = count_at(usage, "input_tokens", "prompt_tokens")
-    outputs = count_at(usage, "output_tokens", "completion_tokens")
-    if inputs is None and outputs is None:
-        return None
-    details, out_details = object_at(usage, "input_tokens_details"), object_at(usage, "output_tokens_details")
-    uncached, cached = _taken(inputs, count_at(details, "cached_tokens"))
-    uncached, written = _taken(uncached, count_at(details, "cache_write_tokens", "cache_creation_tokens"))
-    uncached, audio_in = _taken(uncached, count_at(details, "audio_tokens"))
-    uncached, image_in = _taken(uncached, count_at(details, "image_tokens"))
-    visible, reasoning = _taken(outputs, count_at(out_details, "reasoning_tokens"))
-    visible, audio_out = _taken(visible, count_at(out_details, "audio_tokens"))
-    return TokenUsage(
-        input_tokens=uncached,
-        cache_read_tokens=cached,
-        cache_write_tokens=written,
-        output_tokens=visible,
-        reasoning_tokens=reasoning,
-        audio_input_tokens=audio_in,
-        audio_output_tokens=audio_out,
-        image_input_tokens=image_in,
-        provider_tool_calls=sum(map(is_billed_call, list_at(body, "output"))),
-    )
-
-
-def is_billed_call(item: Any) -> bool:
-    """A call of a tool that OpenAI ran and bills by the call; reading a page that a search found costs nothing."""
-    kind = text_at(item, "type")
-    if kind == "web_search_call":
-        return text_at(object_at(item, "action"), "type") in ("", "search")
-    return kind.endswith("_call") and kind not in _UNBILLED_CALLS
-
-
-def _taken(total: int | None, part: int | None) -> tuple[int | None, int | None]:
-    """The rest, and the part, which never exceeds what there was."""
-    if total is None or part is None:
-        return total, part
-    part = min(part, total)
-    return total - part, part
 
 
 def _call(position: int, item: JsonObject) -> ToolCall:

@@ -8,7 +8,9 @@ from providers.upstream.adapters.base import StreamParser
 from providers.upstream.adapters.error_rules import error_in_success
 from providers.upstream.adapters.json_values import count_at, decode_or_none, list_at, object_at, snippet, text_at
 from providers.upstream.adapters.reported_cost import with_reported_cost
-from providers.upstream.adapters.responses.answer import failure_of, finish_reason, is_billed_call, logprobs_of, parse_usage
+from providers.upstream.adapters.responses.answer import finish_reason, logprobs_of
+from providers.upstream.adapters.responses.errors import failure_of
+from providers.upstream.adapters.responses.usage import is_billed_call, parse_usage
 from providers.upstream.errors import InvalidBody, ServerFailed
 from providers.upstream.sse import SseEvent
 from providers.upstream.types import ChatDelta, JsonObject, TokenUsage, ToolCallDelta

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from providers.upstream.adapters.base import Adapter, StreamParser
-from providers.upstream.adapters.error_rules import error_in_success, error_of
-from providers.upstream.adapters.json_values import count_at, decode_object, encode, snippet, text_at
+from providers.upstream.adapters.error_rules import error_of
+from providers.upstream.adapters.json_values import encode
 from providers.upstream.adapters.retry_hints import rate_limit_state
-from providers.upstream.adapters.text_generation.answer import ERRORS, TextGenerationStreamParser, parse_answer
+from providers.upstream.adapters.text_generation.answer import parse_answer
+from providers.upstream.adapters.text_generation.errors import ERRORS
+from providers.upstream.adapters.text_generation.models import parse_models
 from providers.upstream.adapters.text_generation.request import degraded, path_of, render_body
-from providers.upstream.errors import InvalidBody, UpstreamError
+from providers.upstream.adapters.text_generation.stream import TextGenerationStreamParser
+from providers.upstream.errors import UpstreamError
 from providers.upstream.types import (
     ChatRequest,
     ChatResponse,
@@ -52,14 +55,7 @@ class TextGenerationAdapter(Adapter):
         return HttpRequest(path="/info", body=b"", method="GET")
 
     def parse_models(self, response: HttpResponse) -> tuple[tuple[ModelListing, ...], str | None]:
-        body = decode_object(response.body)
-        error = error_in_success(body, ERRORS)
-        if error is not None:
-            raise error
-        name = text_at(body, "model_id")
-        if not name:
-            raise InvalidBody(f"not a server's description of itself: {snippet(response.body)}")
-        return (ModelListing(name, context_window_tokens=count_at(body, "max_total_tokens", "max_input_tokens")),), None
+        return parse_models(response)
 
     def parse_rate_limit(self, headers: Mapping[str, str]) -> RateLimitState | None:
         return rate_limit_state(headers)

@@ -1,4 +1,4 @@
-"""What each service is sent: OpenAI's wire, in the service's own variant of it (wire.md, and the vendors' pages in ``openai_profiles``)."""
+"""What each service is sent: OpenAI's wire, in the service's own variant of it (wire.md, and the vendors' pages in ``openai.profiles``)."""
 
 from __future__ import annotations
 

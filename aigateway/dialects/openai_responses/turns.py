@@ -23,7 +23,7 @@ _MARKS_OF_AN_ANSWER = frozenset({"id", "status", "phase"})
 """What an item of an earlier answer carries and a request does not need."""
 
 
-class ItemReader:
+class TurnReader:
     """Collects what other formats cannot carry (``wire_only``), may leave out (``hints``), and whose state it is (``state``)."""
 
     def __init__(self) -> None:

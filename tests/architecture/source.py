@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("aigateway", "providers", "usage", "preferences")
-COMMANDS = ("aigateway/supervisor.py", "providers/simulator/running.py")
+COMMANDS = ("aigateway/processes.py", "aigateway/supervisor.py", "providers/simulator/running.py")
 """Files that talk to a terminal, beside management commands."""
 
 

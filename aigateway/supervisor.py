@@ -148,7 +148,7 @@ def _worker(listener: socket.socket) -> children.Child:
 
 def _simulator(listener: socket.socket, its_listener: socket.socket) -> children.Child:
     fd = its_listener.fileno()
-    return _child("simulator", ["manage.py", "simulator", "--fd", str(fd)], listener, fd)
+    return _child("simulator", ["-m", "providers.simulator", "--fd", str(fd)], listener, fd)
 
 
 def _child(name: str, words: list[str], listener: socket.socket, fd: int | None = None) -> children.Child:

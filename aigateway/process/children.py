@@ -20,6 +20,7 @@ LOG_TAIL_LINES = 15
 BACKOFF_FIRST_S = 0.5
 STEADY_S = 60.0
 PR_SET_PDEATHSIG = 1
+PROC = Path("/proc")
 
 
 class Child:
@@ -57,6 +58,20 @@ class Child:
     def exit_code(self) -> int | None:
         """``None`` while the process runs; minus the signal's number when a signal ended it."""
         return self._process.poll() if self._process else 0
+
+    @property
+    def serves(self) -> bool:
+        """Whether it was given a socket to serve."""
+        return self._listener_fd is not None
+
+    def processor_s(self) -> float | None:
+        """Processor time that the living processes of its group, and those they waited for, have used; ``None`` where nobody can tell."""
+        return _processor_s(self._process.pid) if self._process else 0.0
+
+    def movement(self) -> tuple[float, int]:
+        """Differs from an earlier one when the process worked or logged meanwhile. Where nobody can tell, to be alive is to move."""
+        used_s = self.processor_s()
+        return time.monotonic() if used_s is None else used_s, self.log_path.stat().st_size if self.log_path.exists() else 0
 
     def restart_if_ended(self, now: float) -> str | None:
         """Restarts at once after a steady life or the first time, else after a growing pause. Returns what to show, once per end."""
@@ -99,6 +114,20 @@ class Child:
         """The end of the log with its path, to show to the person who started the gateway."""
         lines = self.log_path.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:] if self.log_path.exists() else []
         return "\n".join([f"The end of {self.log_path}:", *(f"  {line}" for line in lines)])
+
+
+def _processor_s(group: int) -> float | None:
+    if not (PROC / "self" / "stat").exists():
+        return None
+    ticks = 0
+    for folder in PROC.iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                _, _, after_name = (folder / "stat").read_text().rpartition(")")
+                fields = after_name.split()
+                if int(fields[2]) == group:
+                    ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def end_with_parent(number: int) -> None:

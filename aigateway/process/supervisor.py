@@ -1,4 +1,4 @@
-"""Runs the gateway on one machine: prepares the state folder, owns the listening socket, starts the processes, restarts and ends them.
+"""Runs the gateway on one machine: prepares the state folder and the database, owns the listening socket, has the processes kept alive.
 
 The supervisor serves nothing itself. It holds the listening socket, so a web process that dies loses only its own
 requests: new connections wait in the backlog for its successor. Children die with it (Linux: by the kernel's hand, too).
@@ -8,32 +8,26 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import signal
 import socket
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
+from django.db.models.signals import pre_migrate
 
-from aigateway.process import bootstrap, children, probe, web
+from aigateway.process import bootstrap, children, web
+from aigateway.process.processes import Supervisor
+from aigateway.process.starting import StartFailed
 
-READY_TIMEOUT_S = 60.0
-TICK_S = 0.5
-STOP_GRACE_S = 5.0
-LOG_CHECK_S = 30.0
 SIMULATOR_PORT = 8001
 INTERRUPTED = 130
-
-
-class StartFailed(Exception):
-    """The gateway could not start. The message is for the person at the terminal."""
 
 
 def run(out: TextIO, *, web_only: bool = False) -> int:
@@ -54,6 +48,7 @@ def run(out: TextIO, *, web_only: bool = False) -> int:
 
 def _run_all(listener: socket.socket, out: TextIO) -> int:
     with _simulator_listener() as simulator:
+        pre_migrate.connect(_tell_of_migrations, sender=apps.get_app_config("usage"))
         call_command("migrate", verbosity=0, interactive=False)
         seeded = bootstrap.seed(f"http://127.0.0.1:{_port_of(simulator)}")
         _close_database()
@@ -85,104 +80,6 @@ def _run_web() -> int:
         finally:
             supervisor.stop()
     return 0
-
-
-class Signals:
-    """Counts requests to stop. ``wait`` sleeps until the next signal (a child's end is one) or the timeout."""
-
-    def __init__(self) -> None:
-        self.stops = 0
-        self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
-
-    def install(self) -> None:
-        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        # A shell starts background jobs with SIGINT ignored; whoever sends it still means it. An ignored SIGHUP is nohup.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            signal.signal(signal.SIGHUP, self._stop)
-
-    def wait(self, timeout_s: float) -> None:
-        if select.select([self._reader], [], [], timeout_s)[0]:
-            self._reader.recv(4096)
-
-    def _stop(self, *_: object) -> None:
-        self.stops += 1
-
-
-class Supervisor:
-    """Keeps ``front`` (web processes, beat) and ``back`` (simulator, worker) alive until a stop is asked for.
-
-    The front is stopped first: requests that still run need what is behind it.
-    """
-
-    def __init__(self, front: list[children.Child], back: list[children.Child], listener: socket.socket) -> None:
-        self.signals = Signals()
-        self._front = front
-        self._back = back
-        self._listener = listener
-        self._logs_checked_at = time.monotonic()
-
-    @property
-    def address(self) -> str:
-        """Where to reach the gateway from this machine."""
-        host = probe.local_address(settings.HOST)
-        return f"http://{f'[{host}]' if ':' in host else host}:{_port_of(self._listener)}"
-
-    def start(self) -> None:
-        """Returns when the gateway is ready or a stop was asked for. Raises ``StartFailed``."""
-        self.signals.install()
-        for child in (*self._back, *self._front):
-            child.start()
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        while not self.signals.stops:
-            for child in (*self._front, *self._back):
-                if child.exit_code() is not None:
-                    raise StartFailed(f"{child.name} ended with {child.exit_code()} while starting.\n{child.last_lines()}")
-            ready, said = probe.readiness(settings.HOST, _port_of(self._listener))
-            if ready:
-                return
-            if time.monotonic() > deadline:
-                raise StartFailed(f"not ready after {READY_TIMEOUT_S:.0f} s: {said}\n{self._front[0].last_lines()}")
-            self._wait(0.1)
-
-    def watch(self) -> None:
-        """Returns when a stop is asked for. Restarts what ended and says so on standard error."""
-        while not self.signals.stops:
-            now = time.monotonic()
-            for child in (*self._front, *self._back):
-                said = child.restart_if_ended(now)
-                if said:
-                    print(said, file=sys.stderr, flush=True)
-            if now - self._logs_checked_at > LOG_CHECK_S:
-                self._logs_checked_at = now
-                for child in (*self._front, *self._back):
-                    child.bound_log()
-            self._wait(TICK_S)
-
-    def stop(self) -> None:
-        """Ends every child: asked first; killed after the drain time or on a second signal."""
-        print(f"Stopping. Running requests have {settings.DRAIN_S} s; Ctrl-C again ends them at once.", file=sys.stderr, flush=True)
-        self._listener.close()
-        self._end(self._front, settings.STOP_DELAY_S + settings.DRAIN_S + STOP_GRACE_S)
-        self._end(self._back, STOP_GRACE_S)
-
-    def _end(self, group: list[children.Child], patience_s: float) -> None:
-        for child in group:
-            child.terminate()
-        deadline = time.monotonic() + patience_s
-        while time.monotonic() < deadline and self.signals.stops < 2 and any(child.exit_code() is None for child in group):
-            self._wait(0.1)
-        for child in group:
-            child.kill()
-
-    def _wait(self, timeout_s: float) -> None:
-        self.signals.wait(timeout_s)
-        if not self.signals.stops and children.make_was_interrupted():
-            self.signals.stops = 1
 
 
 def prepare_state_folder(folder: Path) -> None:
@@ -221,6 +118,11 @@ Logs are in {settings.VAR_DIR / "log"}. Ctrl-C ends everything.
 """ + "".join(f"{notice}\n" for notice in seeded.notices)
 
 
+def _tell_of_migrations(plan: Sequence[object], **_: object) -> None:
+    if plan:
+        print(f"Preparing the database: {len(plan)} migrations.", file=sys.stderr, flush=True)
+
+
 def _print_secrets_made(seeded: bootstrap.Seeded, out: TextIO) -> None:
     """They exist now, whether or not the rest came up, and will not be shown again."""
     if seeded.password:
@@ -246,7 +148,7 @@ def _worker(listener: socket.socket) -> children.Child:
 
 def _simulator(listener: socket.socket, its_listener: socket.socket) -> children.Child:
     fd = its_listener.fileno()
-    return _child("simulator", ["manage.py", "simulator", "--fd", str(fd)], listener, fd)
+    return _child("simulator", ["-m", "providers.simulator", "--fd", str(fd)], listener, fd)
 
 
 def _child(name: str, words: list[str], listener: socket.socket, fd: int | None = None) -> children.Child:

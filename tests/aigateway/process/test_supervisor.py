@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aigateway.process import children, supervisor
+from aigateway.process import children, probe, processes, starting
 from tests.architecture.source import ROOT
 
 ALWAYS_READY = """
@@ -26,40 +27,42 @@ while True:
     connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok")
     connection.close()
 """
-NEVER_READY = "import time; time.sleep(600)"
+NEVER_READY = "import time; print('the reason', flush=True); time.sleep(600)"
+BUSY = "print('busy', flush=True)\nwhile True: pass"
 
 PROGRAM = """
-import os, sys
-os.environ["DJANGO_SETTINGS_MODULE"] = "aigateway.settings"
-import django
-django.setup()
+import sys
 from django.conf import settings
-from aigateway import children, supervisor, web
-supervisor.prepare_state_folder(settings.VAR_DIR)
+from aigateway.process import children, processes, starting, web
+starting.FIRST_LINE_S, starting.STALLED_S, processes.STOP_GRACE_S = {first_line_s}, {stalled_s}, {stop_grace_s}
 log = settings.VAR_DIR / "log"
+log.mkdir(parents=True)
 listener = web.bind("127.0.0.1", 0)
 port = listener.getsockname()[1]
 front = [children.Child("web-1", ["-c", {web!r}, str(listener.fileno())], log, port, listener.fileno())]
 back = [children.Child("worker", ["-c", {worker!r}], log, port)]
-running = supervisor.Supervisor(front, back, listener)
+running = processes.Supervisor(front, back, listener)
 try:
     running.start()
     print("ready", flush=True)
     running.watch()
-except supervisor.StartFailed as error:
+except starting.StartFailed as error:
     sys.exit(str(error))
 finally:
     running.stop()
 """
 
+BOUNDS_S = {"first_line_s": starting.FIRST_LINE_S, "stalled_s": starting.STALLED_S, "stop_grace_s": processes.STOP_GRACE_S}
+
 
 class Supervised:
     """A supervisor in a process of its own, with ``worker`` as the program of its worker."""
 
-    def __init__(self, var: Path, worker: str, drain_s: int, web: str) -> None:
+    def __init__(self, var: Path, worker: str, drain_s: int, web: str, **bounds_s: float) -> None:
         self.var = var
+        program = PROGRAM.format(web=web, worker=textwrap.dedent(worker), **{**BOUNDS_S, **bounds_s})
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.format(web=web, worker=textwrap.dedent(worker))],
+            [sys.executable, "-c", program],
             cwd=ROOT,
             env={
                 **os.environ,
@@ -90,8 +93,8 @@ class Supervised:
 def supervise(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
     started: list[Supervised] = []
 
-    def supervise(worker: str, drain_s: int = 1, web: str = ALWAYS_READY) -> Supervised:
-        started.append(Supervised(tmp_path / "var", worker, drain_s, web))
+    def supervise(worker: str, drain_s: int = 1, web: str = ALWAYS_READY, **bounds_s: float) -> Supervised:
+        started.append(Supervised(tmp_path / "var", worker, drain_s, web, **bounds_s))
         return started[-1]
 
     yield supervise
@@ -115,6 +118,24 @@ def test_a_child_that_cannot_start_is_shown_with_the_end_of_its_log(supervise) -
     assert "the reason" in errors
 
 
+def test_a_start_in_which_nothing_moves_is_told_and_given_up(supervise) -> None:
+    supervised = supervise(BUSY, web=NEVER_READY, first_line_s=0.0, stalled_s=1.0)
+    code, errors = supervised.end()
+    assert code == 1
+    assert errors.startswith("Waiting for web-1 (")
+    assert re.search(r"not ready after \d+ s, and nothing moved in the last \d s: web-1 used no processor time", errors)
+    assert "the reason" in errors
+
+
+def test_a_stop_while_a_start_is_waited_for_ends_it_at_once(supervise) -> None:
+    supervised = supervise(BUSY, web=NEVER_READY)
+    _until(lambda: "busy" in supervised.log("worker"))
+    began = time.monotonic()
+    supervised.process.terminate()
+    assert supervised.end()[0] == 0
+    assert time.monotonic() - began < probe.TIMEOUT_S - 2
+
+
 def test_a_child_that_dies_later_is_started_again_and_that_is_said(supervise) -> None:
     supervised = supervise("import os, time; print('life', os.getpid(), flush=True); time.sleep(600)")
     supervised.wait_until_ready()
@@ -131,7 +152,7 @@ DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); prin
 
 
 def test_a_child_that_does_not_listen_is_killed_when_its_time_is_up(supervise) -> None:
-    supervised = supervise(DEAF)
+    supervised = supervise(DEAF, stop_grace_s=0.5)
     supervised.wait_until_ready()
     _until(lambda: "deaf" in supervised.log("worker"))
     supervised.process.terminate()
@@ -147,7 +168,7 @@ def test_a_second_signal_ends_it_at_once(supervise) -> None:
     started = time.monotonic()
     supervised.process.send_signal(signal.SIGINT)
     assert supervised.end()[0] == 0
-    assert time.monotonic() - started < supervisor.STOP_GRACE_S - 1
+    assert time.monotonic() - started < processes.STOP_GRACE_S - 1
 
 
 def test_restarts_wait_longer_each_time_up_to_a_limit_and_begin_anew_after_a_steady_life(tmp_path: Path) -> None:

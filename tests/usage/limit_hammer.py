@@ -9,13 +9,9 @@ import asyncio
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import django
-
-django.setup()
-
-from usage.limit_types import Ask, Limit, Mode  # noqa: E402 - Django first
-from usage.limits import RedisBuckets  # noqa: E402
-from usage.redis_connection import RedisConnection  # noqa: E402
+from usage.limit_types import Ask, Limit, Mode
+from usage.limits import RedisBuckets
+from usage.redis_connection import RedisConnection
 
 PATIENCE_S = 30.0
 

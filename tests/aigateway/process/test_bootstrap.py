@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -19,6 +20,11 @@ from usage.models import ApiKey
 SIMULATOR = "http://127.0.0.1:8001"
 KEY = f"gw_{'k1' * 6}_{'s' * 43}"
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _passwords_are_hashed_quickly(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def test_a_first_seed_makes_an_administrator_and_a_key_that_work() -> None:

@@ -14,11 +14,12 @@ import secrets
 import shlex
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -50,6 +51,13 @@ class ForeignState:
             worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
             redis_url = os.environ["REDIS_URL"].rpartition("/")[0]
             self.env = {"DATABASE_URL": f"{server.rpartition('/')[0]}/{name}", "REDIS_URL": f"{redis_url}/{int(worker) + 8}"}
+
+    def execute(self, statement: str) -> None:
+        """Runs one SQL statement; no gateway may be running."""
+        url = self.env.get("DATABASE_URL", "").replace("postgres://", "postgresql://")
+        connection = psycopg.connect(url) if url else sqlite3.connect(self.var / "aigateway.sqlite3")
+        with closing(connection), connection:
+            connection.execute(statement)
 
 
 class Gateway:
@@ -254,17 +262,18 @@ def test_a_second_start_works_on_the_data_and_repeats_no_secret(first: Gateway, 
 
 
 def test_web_processes_run_alone_on_a_database_that_is_ready(first: Gateway, start_again) -> None:
-    simulator_log = (first.state.var / "log" / "simulator.log").read_text()
     port = free_port()
-    web = start_again(command=(*MANAGE, "run", "--web-only"), PORT=str(port), AIGATEWAY_WEB_PROCESSES="2")
-    web.wait_until_it_serves(port)
+    with socket.socket() as nobody:  # bound and not listening: it refuses, and no stranger can answer in its place
+        nobody.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
+        first.state.execute(f"UPDATE providers_provider SET base_url = '{address}' WHERE slug = 'simulator'")
+        web = start_again(command=(*MANAGE, "run", "--web-only"), PORT=str(port), AIGATEWAY_WEB_PROCESSES="2")
+        web.wait_until_it_serves(port)
+        status, body = run_curl_again(re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", first.said()), first)
+    assert (status, body["error"]["code"]) == (502, "upstream_connect_failed")  # it knows the key and asks the simulator
     assert probe_of(port) == 0
     assert sum("aigateway.process.web" in command for command in web.processes().values()) == 2
     assert not any("celery" in command or "simulator" in command for command in web.processes().values())
-    with socket.socket() as nobody:  # holds the simulator's port, lest a stranger answers in its place
-        nobody.bind(("127.0.0.1", int(re.findall(r"127\.0\.0\.1:(\d+)/v1", simulator_log)[-1])))
-        status, body = run_curl_again(re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", first.said()), first)
-    assert (status, body["error"]["code"]) == (502, "upstream_connect_failed")  # it knows the key and asks the simulator
     assert key_of(first) not in web.said()
     assert web.stop() == 0
     assert web.processes() == {}

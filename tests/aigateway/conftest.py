@@ -82,12 +82,9 @@ class ServerThread:
     def start(self) -> None:
         self._thread.start()
         waited = threading.Event()
-        for _ in range(PATIENCE_S * 100):
-            if self._server.started:
-                return
+        while not self._server.started:  # the limit of the test ends it
             assert self._thread.is_alive(), "the gateway ended while starting"
             waited.wait(0.01)
-        raise AssertionError("the gateway did not start")
 
     def stop(self) -> None:
         self._server.should_exit = True

@@ -13,6 +13,7 @@ PYTHON = $(shell for python in python3.11 python3.12 python3.13 python3; do \
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.runtime-installed
+	@echo "Starting the gateway ..."
 	@exec $(VENV)/bin/python manage.py run
 
 test: $(VENV)/.dev-installed $(VENV)/litellm/.installed

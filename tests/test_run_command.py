@@ -23,7 +23,7 @@ from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 120.0
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.both_databases]
 
 
 class ForeignState:

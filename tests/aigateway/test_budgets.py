@@ -11,7 +11,7 @@ from tests.providers.simulator.fixtures import SimulatorHandle
 from usage import actions
 from usage.models import ApiKey, Attempt, Budget, LedgerEntry
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 NOTHING = actions.Limits(0)
 

@@ -20,6 +20,8 @@ from tests.providers.simulator.fixtures import SimulatorHandle
 from usage import actions as usage_actions
 from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, LedgerEntry, Period
 
+pytestmark = pytest.mark.both_databases
+
 
 def lines() -> list[LedgerEntry]:
     return list(LedgerEntry.objects.order_by("id"))

@@ -27,7 +27,7 @@ from tests.usage.processes import database_url
 from usage.models import Attempt, GatewayProcess, IdempotencyRecord, LedgerEntry
 from usage.sweeper import sweep
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 SLOW = {"model": "sim-small", "messages": [{"role": "user", "content": "[sim first_byte_ms=5000 tokens=6]"}]}
 KEY = {"Idempotency-Key": "order-1"}

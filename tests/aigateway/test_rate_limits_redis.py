@@ -20,7 +20,7 @@ from usage.limit_actions import set_rate_limit
 from usage.models import LedgerEntry
 from usage.redis_connection import RedisConnection
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 LIMIT = 5
 PATIENCE_S = 10.0

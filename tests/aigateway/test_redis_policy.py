@@ -19,6 +19,8 @@ from tests.usage.limit_world import limit
 from usage.limit_types import Ask
 from usage.limits import RateLimiter
 
+pytestmark = pytest.mark.both_databases
+
 KEEPING = ("noeviction", "volatile-ttl")
 EVICTING = ("allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random")
 

@@ -16,6 +16,8 @@ import pytest
 from aigateway import children, supervisor
 from tests.architecture.source import ROOT
 
+pytestmark = pytest.mark.both_databases
+
 ALWAYS_READY = """
 import os, signal, socket, sys
 listener = socket.socket(fileno=int(sys.argv[1]))

@@ -16,7 +16,7 @@ from usage.models import Attempt, BudgetAdjustment, BudgetPeriod, GatewayProcess
 from usage.sweeper import sweep
 from usage.verification import verify_ledger
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 ADMIN = 9
 

@@ -29,7 +29,7 @@ from usage.models import FINANCE_GROUP, Attempt, Budget, BudgetAdjustment, Budge
 from usage.seals import SEALED_COLUMNS, digest_of, seal_due
 from usage.verification import Violation, verify_ledger
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 DAY = date(2026, 11, 20)
 MIDNIGHT = datetime(2026, 11, 20, tzinfo=UTC)

@@ -23,7 +23,7 @@ from usage.sweeper import ALIVE_FOR, sweep
 from usage.tiers import set_account, set_tier_limit
 from usage.verification import verify_ledger
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 COST = cost_of(USAGE, CARD)
 TOKENS = 15

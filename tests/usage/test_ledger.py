@@ -35,7 +35,7 @@ from usage.ledger import (
 from usage.models import Attempt, Budget, BudgetPeriod, GatewayProcess, LedgerEntry, Period
 from usage.posting import Work, apply_batch, closing_row
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 async def reserve_all(ledger: Ledger, orders: list[ReserveOrder]) -> list[BaseException | None]:

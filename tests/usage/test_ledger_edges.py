@@ -24,7 +24,7 @@ from usage.posting import Work, closing_row
 from usage.spool import Spool
 from usage.writer import LedgerWriter
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 Said = list[MutableMapping[str, Any]]
 

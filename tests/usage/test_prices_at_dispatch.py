@@ -25,6 +25,8 @@ from usage.models import LedgerEntry
 from usage.money import card_at, card_from_json, cost_of
 from usage.reports import DateRange, LineFilter
 
+pytestmark = pytest.mark.both_databases
+
 BASE, DEAR = 1_000_000, 2_000_000
 
 

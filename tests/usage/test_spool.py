@@ -24,7 +24,7 @@ from usage.posting import Outcome, PeriodIds, Work, apply_batch, closing_row
 from usage.spool import SUFFIX, Spool
 from usage.sweeper import sweep
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from usage.posting import Outcome, Work, apply_batch, closing_row, current_state
 from usage.sql.rows import ORPHANED, PeriodChange
 from usage.sweeper import sweep
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 PROCESS = uuid.UUID(int=7)
 QUARTER = timedelta(minutes=15)

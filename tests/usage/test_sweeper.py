@@ -21,7 +21,7 @@ from usage.prune import prune
 from usage.sweeper import ALIVE_FOR, sweep
 from usage.verification import verify_ledger
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 
 def orphan(budget: Budget, hold_nano: int = 50, **changes: object):

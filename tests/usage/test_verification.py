@@ -19,7 +19,7 @@ from usage.money import cost_of
 from usage.seals import seal_due
 from usage.verification import verify_ledger
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 COST = cost_of(USAGE, CARD)
 

@@ -19,7 +19,7 @@ from usage.ledger import BudgetExceeded, Ledger, LedgerUnavailable, ReserveOrder
 from usage.models import Attempt, Budget, LedgerEntry, Period
 from usage.posting import CommitUncertain, Outcome, PeriodIds, Work, apply_batch, current_statements
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 Apply = Callable[[Work, PeriodIds], Outcome]
 

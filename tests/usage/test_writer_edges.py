@@ -23,7 +23,7 @@ from usage.spool import Spool
 from usage.sql.rows import ClosingRow
 from usage.writer import LedgerWriter, Pending
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 @pytest.fixture

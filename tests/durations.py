@@ -16,13 +16,17 @@ import pytest
 
 VARIABLE = "AIGATEWAY_TEST_DURATIONS"
 KNOWN = Path(__file__).with_suffix(".json")
-REMEMBERED_S = 3.0
+REMEMBERED_S = 1.0
 
 
 def remember(seconds: Counter[str]) -> None:
     """Keeps the files of ``REMEMBERED_S`` and more for the order of later runs."""
     slow = {name: round(took) for name, took in seconds.most_common() if took >= REMEMBERED_S}
     KNOWN.write_text(json.dumps(slow, indent=2) + "\n")
+
+
+def known() -> dict[str, float]:
+    return json.loads(KNOWN.read_text()) if KNOWN.exists() else {}
 
 
 def _file_of(nodeid: str) -> str:
@@ -51,7 +55,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not hasattr(config, "workerinput") or not KNOWN.exists():
+    """The slowest files first, each in one piece."""
+    if not hasattr(config, "workerinput"):
         return
-    known: dict[str, float] = json.loads(KNOWN.read_text())
-    items.sort(key=lambda item: known.get(_file_of(item.nodeid), 0.0), reverse=True)
+    seconds, places = known(), {}
+    for item in items:
+        places.setdefault(_file_of(item.nodeid), len(places))
+    items.sort(key=lambda item: (-seconds.get(_file_of(item.nodeid), 0.0), places[_file_of(item.nodeid)]))

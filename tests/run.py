@@ -2,6 +2,10 @@
 
 Every stage runs, whatever failed before; the exit code is 1 when one did. At the end stand each stage's time and share and the
 test files that took longest. ``--static`` stops before the tests; ``--remember`` keeps the files' times for the order of later runs.
+
+All tests run on PostgreSQL, which production uses. On SQLite those run again for which the database is the point: SQL of our own,
+constraints, triggers, locks, transactions, and the product that brings its own database. Their files carry the marker
+``both_databases``; ``tests/architecture/test_databases.py`` finds files that should.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -49,7 +55,7 @@ def _manage(name: str, *words: str, env: dict[str, str] | None = None) -> Stage:
     return Stage(name, (sys.executable, "manage.py", *words), env or {})
 
 
-def _pytest(database: str, *words: str) -> Stage:
+def pytest_stage(database: str, *words: str) -> Stage:
     plugins = ("-p", "no:cacheprovider", "-p", "tests.durations")
     command = (sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal", *plugins, *words)
     return Stage(f"pytest on {database}", command, {"AIGATEWAY_TEST_DATABASE": database})
@@ -64,20 +70,18 @@ STATIC = (
     _manage("system checks", "check", "--fail-level", "WARNING"),
     _manage("deployment checks", "check", "--deploy", "--fail-level", "WARNING", env=PRODUCTION),
 )
-# What does not depend on the database runs once.
-ONCE = (
-    "architecture",
-    "fuzz",
-    "conformance",
-    "faults",
-    "providers/upstream",
-    "providers/simulator",
-    "aigateway/clients",
-    "aigateway/dialects",
-)
+BOTH = "both_databases"
+
+
+def files_marked(marker: str) -> list[str]:
+    """Test files with ``marker``: the others need not even be imported."""
+    found = sorted((ROOT / "tests").rglob("test_*.py"))
+    return [path.relative_to(ROOT).as_posix() for path in found if f"pytest.mark.{marker}" in path.read_text()]
+
+
 TESTS = (
-    _pytest("postgresql", "--cov", "--cov-report", "term:skip-covered"),
-    _pytest("sqlite", *(f"--ignore=tests/{folder}" for folder in ONCE)),
+    pytest_stage("postgresql", "--cov", "--cov-report", "term:skip-covered"),
+    pytest_stage("sqlite", "-m", BOTH, *files_marked(BOTH)),
 )
 
 
@@ -100,7 +104,7 @@ class Runner:
         return process
 
     def run(self, stage: Stage) -> None:
-        _announce(stage.name)
+        announce(stage.name)
         started = time.monotonic()
         self._finish(stage, self.start(stage), started)
 
@@ -113,7 +117,7 @@ class Runner:
             for stage in stages:
                 self.run(stage)
             process.wait()
-        _announce(beside.name)
+        announce(beside.name)
         print(log.read_text(errors="replace"), end="", flush=True)
         self._finish(beside, process, started)
 
@@ -121,6 +125,10 @@ class Runner:
         """Worker-seconds by test file, summed over the stages."""
         found = [path for name in self.seconds if (path := self._durations(name)).exists()]
         return sum((Counter(json.loads(path.read_text())) for path in found), Counter())
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.failed else 0
 
     def end(self) -> None:
         """Ends what still runs: as Ctrl-C would, then for good."""
@@ -132,6 +140,8 @@ class Runner:
                 process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
+        self._running.clear()
 
     def _finish(self, stage: Stage, process: subprocess.Popen[bytes], started: float) -> None:
         code = process.wait()
@@ -147,7 +157,7 @@ class Runner:
         return self._scratch / f"{stage.replace(' ', '-')}.json"
 
 
-def _announce(name: str) -> None:
+def announce(name: str) -> None:
     print(f"\n--- {name}", flush=True)
 
 
@@ -165,31 +175,38 @@ def _summary(runner: Runner, static_s: float) -> list[str]:
     return lines
 
 
+@contextmanager
+def running() -> Iterator[Runner]:
+    """A runner with a scratch folder of its own; ends with what it started. Ctrl-C and SIGTERM end the program with 130."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    with tempfile.TemporaryDirectory(prefix="aigateway-check-") as scratch:
+        runner = Runner(Path(scratch))
+        try:
+            yield runner
+        except KeyboardInterrupt:
+            sys.exit(130)
+        finally:
+            runner.end()
+    if runner.failed:
+        print(f"\nFAILED: {', '.join(runner.failed)}", flush=True)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
-    with tempfile.TemporaryDirectory(prefix="aigateway-check-") as scratch:
-        runner = Runner(Path(scratch))
+    with running() as runner:
         started = time.monotonic()
-        try:
-            runner.run_beside(MYPY, STATIC)
-            static_s = time.monotonic() - started
-            for stage in () if "--static" in sys.argv else TESTS:
-                runner.run(stage)
-            _announce("where the time went")
-            print("\n".join(_summary(runner, static_s)), flush=True)
-            if "--remember" in sys.argv:
-                durations.remember(runner.files())
-        except KeyboardInterrupt:
-            return 130
-        finally:
-            runner.end()
-    if runner.failed:
-        print(f"\nFAILED: {', '.join(runner.failed)}", flush=True)
-    return 1 if runner.failed else 0
+        runner.run_beside(MYPY, STATIC)
+        static_s = time.monotonic() - started
+        for stage in () if "--static" in sys.argv else TESTS:
+            runner.run(stage)
+        announce("where the time went")
+        print("\n".join(_summary(runner, static_s)), flush=True)
+        if "--remember" in sys.argv:
+            durations.remember(runner.files())
+    return runner.exit_code
 
 
 if __name__ == "__main__":

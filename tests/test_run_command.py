@@ -31,7 +31,7 @@ from tests.servers import free_port
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 600.0
 """Longer than a test may take: what is waited for ends in its own time, or the test in the limit of every test."""
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.both_databases]
 MANAGE = (sys.executable, "manage.py")
 GIVEN_KEY = f"gw_{'a1' * 6}_{'s' * 43}"
 GIVEN_PASSWORD = "a long pass phrase"

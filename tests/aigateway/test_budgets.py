@@ -12,7 +12,7 @@ from usage.budgets import actions
 from usage.keys.actions import update_api_key
 from usage.models import ApiKey, Attempt, Budget, LedgerEntry
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 NOTHING = actions.Limits(0)
 

@@ -21,6 +21,8 @@ from usage.budgets import actions as usage_actions
 from usage.keys.actions import create_api_key, revoke_api_key
 from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, LedgerEntry, Period
 
+pytestmark = pytest.mark.both_databases
+
 
 def lines() -> list[LedgerEntry]:
     return list(LedgerEntry.objects.order_by("id"))

@@ -20,7 +20,7 @@ from usage.limits.actions import set_rate_limit
 from usage.limits.redis_connection import RedisConnection
 from usage.models import LedgerEntry
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 LIMIT = 5
 PATIENCE_S = 10.0

@@ -19,6 +19,8 @@ from tests.usage.limits.world import limit
 from usage.limits.limiter import RateLimiter
 from usage.limits.types import Ask
 
+pytestmark = pytest.mark.both_databases
+
 KEEPING = ("noeviction", "volatile-ttl")
 EVICTING = ("allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random")
 

@@ -26,6 +26,8 @@ from usage.limits.types import Ask
 from usage.models import Attempt, BudgetPeriod, LedgerEntry, Period
 from usage.tasks import sweep_orphans
 
+pytestmark = pytest.mark.both_databases
+
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 JUMPS = [timedelta(hours=-1), timedelta(hours=1), timedelta(seconds=-1), timedelta(seconds=1), timedelta(days=-400), timedelta(days=400)]
 INSTANTS = {

@@ -14,6 +14,8 @@ from django.db import connections
 from tests.load import rig
 from tests.load.mixed import Stage, whole_gateway
 
+pytestmark = pytest.mark.both_databases
+
 TOKENS = 5
 NANO_PER_TOKEN = 1_000
 WORTH = 100

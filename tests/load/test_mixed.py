@@ -10,6 +10,8 @@ from django.db import connections
 from tests.load import rig
 from tests.load.mixed import mixture, rehearse, whole_gateway
 
+pytestmark = pytest.mark.both_databases
+
 REQUESTS = 120
 
 

@@ -14,7 +14,7 @@ from providers.registry import EVERYTHING, SnapshotHolder, build_snapshot, chang
 from providers.upstream.types import Capability, ModelListing, Policy
 from tests.providers.conftest import CANARY, make_provider
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def with_model(provider: Provider, name: str = "m", *, price: int | None = 5, **fields) -> Deployment:

@@ -18,7 +18,7 @@ from usage.ledger.front import Settlement, reserve_now, settle_now
 from usage.models import ApiKey, Attempt, Budget, LedgerEntry, Period
 from usage.reports.totals import roll_up
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 @pytest.fixture

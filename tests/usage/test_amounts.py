@@ -28,6 +28,8 @@ from usage.reports import questions
 from usage.reports.questions import DateRange, LineFilter
 from usage.reports.totals import roll_up
 
+pytestmark = pytest.mark.both_databases
+
 DRIFTS = 100_000_001
 """Ten cents and a nano-dollar: as a binary fraction of a dollar, a thousand of them no longer add up."""
 NOVEMBER = {"start": "2026-11-01", "end": "2026-12-01"}

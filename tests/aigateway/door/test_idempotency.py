@@ -31,7 +31,7 @@ from usage.ledger.prune import prune_answers
 from usage.limits.actions import set_rate_limit
 from usage.models import IdempotencyRecord, LedgerEntry
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 HELLO = [{"role": "user", "content": "[sim tokens=6] Hello"}]
 CHAT = {"model": "sim-small", "messages": HELLO}

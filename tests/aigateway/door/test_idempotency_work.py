@@ -23,6 +23,8 @@ from aigateway.runtime import DataPlane
 from providers.upstream.dispatch import AttemptRecord
 from tests.usage.world import TARGET
 
+pytestmark = pytest.mark.both_databases
+
 ASKED, NOT_ASKED = AttemptRecord(TARGET, 1, "bad_request", 5), AttemptRecord(TARGET, 0, "rate_limit_exceeded", 0)
 
 

@@ -28,7 +28,7 @@ from tests.usage.processes import database_url
 from usage.ledger.sweeper import sweep
 from usage.models import Attempt, GatewayProcess, IdempotencyRecord, LedgerEntry
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 QUESTION = {"model": "sim-small", "messages": [{"role": "user", "content": "[sim tokens=6]"}]}
 KEY = {"Idempotency-Key": "order-1"}

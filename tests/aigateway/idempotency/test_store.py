@@ -20,7 +20,7 @@ from usage.ledger.front import reserve_now, void_now
 from usage.ledger.types import Void
 from usage.models import GatewayProcess, IdempotencyRecord
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)

@@ -15,6 +15,8 @@ from pytest_django import DjangoAssertNumQueries
 from aigateway.process import health
 from tests import servers
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture(autouse=True)
 def _control_plane(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -17,6 +17,8 @@ import pytest
 from aigateway.process import children, probe, processes, starting
 from tests.architecture.source import ROOT
 
+pytestmark = pytest.mark.both_databases
+
 ALWAYS_READY = """
 import os, signal, socket, sys
 listener = socket.socket(fileno=int(sys.argv[1]))

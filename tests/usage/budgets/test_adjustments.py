@@ -16,7 +16,7 @@ from usage.ledger.sweeper import sweep
 from usage.ledger.verification import verify_ledger
 from usage.models import Attempt, BudgetAdjustment, BudgetPeriod, GatewayProcess, LedgerEntry
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 ADMIN = 9
 

@@ -31,7 +31,7 @@ from usage.exports.months import BillingMonths, MonthInvalid, month_after, month
 from usage.ledger.front import reserve_now
 from usage.models import ApiKey, Attempt, ClosedMonth, LedgerEntry
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 OCTOBER = datetime(2026, 10, 20, 12, tzinfo=UTC)
 DECEMBER_3 = datetime(2026, 12, 3, 8, tzinfo=UTC)

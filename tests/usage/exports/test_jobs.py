@@ -34,7 +34,7 @@ NOVEMBER = {"start": "2026-11-01", "end": "2026-12-01"}
 OCTOBER_20 = datetime(2026, 10, 20, 12, tzinfo=UTC)
 NOVEMBER_3 = datetime(2026, 11, 3, 8, tzinfo=UTC)
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from usage.ledger.front import reserve_now, settle_now
 from usage.models import LedgerEntry
 from usage.money import cost_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from usage.ledger.writer import DOUBTED_NOTE
 from usage.models import LedgerEntry
 from usage.money import BUCKETS, COUNTS, UsageUnknown, card_json, cost_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 REFUSED = "ledger_cost_follows_from_card_and_counts"
 RATE = st.integers(0, 10**13) | st.sampled_from([0, 1, 499_999, 500_000, 500_001, 1_500_000])

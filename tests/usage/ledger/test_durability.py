@@ -11,7 +11,7 @@ from tests.usage.world import assert_balanced, gateway_budget, reserve_order, se
 from usage.ledger.front import BudgetExceeded, Ledger
 from usage.models import Attempt, Budget, LedgerEntry
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from usage.ledger.verification import verify_ledger
 from usage.models import Budget, BudgetAdjustment, BudgetPeriod, GatewayProcess, LedgerEntry, Tier
 from usage.money import cost_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 COST = cost_of(USAGE, CARD)
 TOKENS = 15

@@ -36,7 +36,7 @@ from usage.ledger.front import (
 from usage.ledger.posting import Work, apply_batch, closing_row
 from usage.models import Attempt, Budget, BudgetPeriod, GatewayProcess, LedgerEntry, Period
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 async def reserve_all(ledger: Ledger, orders: list[ReserveOrder]) -> list[BaseException | None]:

@@ -24,7 +24,7 @@ from usage.ledger.spool import Spool
 from usage.ledger.writer import LedgerWriter
 from usage.models import Attempt, GatewayProcess, LedgerEntry
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 Said = list[MutableMapping[str, Any]]
 

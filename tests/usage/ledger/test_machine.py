@@ -18,7 +18,7 @@ SEEDS = int(os.environ.get("AIGATEWAY_TEST_SEEDS", "50"))
 ONE_SEED = os.environ.get("AIGATEWAY_TEST_SEED")
 GROUPS = 10
 RUN = settings(
-    max_examples=2,  # the first one of hypothesis is always the shortest
+    max_examples=1,
     stateful_step_count=STEPS,
     deadline=None,
     database=None,
@@ -27,7 +27,7 @@ RUN = settings(
     suppress_health_check=[*HealthCheck],
 )
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(max(600, SEEDS * 4))]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(max(600, SEEDS * 4)), pytest.mark.both_databases]
 
 
 def seeds_of(group: int, on_postgresql: bool) -> range | list[int]:

@@ -30,7 +30,7 @@ from usage.ledger.sweeper import sweep
 from usage.ledger.types import BudgetExceeded, BudgetRef, ReserveOrder, Settlement, StaleConfiguration, UnpricedTarget, Void
 from usage.models import Attempt, Budget, BudgetPeriod, GatewayProcess, LedgerEntry
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 COUNTERS = ("posted_nano", "held_nano", "posted_tokens", "held_tokens", "requests")

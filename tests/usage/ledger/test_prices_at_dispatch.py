@@ -27,6 +27,8 @@ from usage.money import card_at, card_from_json, cost_of
 from usage.reports import questions
 from usage.reports.questions import DateRange, LineFilter
 
+pytestmark = pytest.mark.both_databases
+
 BASE, DEAR = 1_000_000, 2_000_000
 
 

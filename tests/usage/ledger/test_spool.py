@@ -24,7 +24,7 @@ from usage.ledger.spool import SUFFIX, Spool
 from usage.ledger.sweeper import sweep
 from usage.models import Attempt, GatewayProcess, LedgerEntry
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from usage.ledger.posting import closing_row
 from usage.ledger.spool import SUFFIX, Spool
 from usage.ledger.sql.rows import ClosingRow
 
+pytestmark = pytest.mark.both_databases
+
 
 def row(cost_nano: int = 1) -> ClosingRow:
     return closing_row(settlement(reserve_order(1), cost_nano))

@@ -22,7 +22,7 @@ from usage.ledger.sweeper import sweep
 from usage.ledger.types import BudgetExceeded, ReserveOrder, Settlement, Void
 from usage.models import Attempt, Budget, BudgetPeriod, GatewayProcess, LedgerEntry
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 PROCESS = uuid.UUID(int=7)
 QUARTER = timedelta(minutes=15)

@@ -21,7 +21,7 @@ from usage.ledger.verification import verify_ledger
 from usage.models import Attempt, Budget, GatewayProcess, LedgerEntry
 from usage.money import cost_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 
 def orphan(budget: Budget, hold_nano: int = 50, **changes: object):

@@ -19,7 +19,7 @@ from usage.ledger.verification import verify_ledger
 from usage.models import LedgerDay, LedgerEntry
 from usage.money import cost_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 COST = cost_of(USAGE, CARD)
 

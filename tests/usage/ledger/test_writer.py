@@ -19,7 +19,7 @@ from usage.ledger.front import BudgetExceeded, Ledger, LedgerUnavailable, Reserv
 from usage.ledger.posting import CommitUncertain, Outcome, PeriodIds, Work, apply_batch, current_statements
 from usage.models import Attempt, Budget, LedgerEntry, Period
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 Apply = Callable[[Work, PeriodIds], Outcome]
 

@@ -23,7 +23,7 @@ from usage.ledger.types import BudgetExceeded, LedgerUnavailable, ReserveOrder, 
 from usage.ledger.writer import LedgerWriter, Pending
 from usage.models import Attempt, GatewayProcess, LedgerEntry
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ BASE = "/api/v1/ai/"
 USAGE, LINES, COSTS, SAVINGS, OWN = (BASE + path for path in ("admin/usage", "admin/usage/lines", "admin/costs", "admin/savings", "usage"))
 NOVEMBER = {"start": "2026-11-01", "end": "2026-12-01"}
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ SELECT lpad(to_hex(n), 32, '0')::uuid, 'usage', 'measured', n, at, at, 'req_' ||
 FROM (SELECT n, timestamptz '2025-12-01 00:00+00' + n * interval '5 minutes' AS at FROM generate_series(1, %s) n) lines
 """
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from usage.reports.totals import roll_up
 NOVEMBER = DateRange(date(2026, 11, 1), date(2026, 12, 1))
 EVERYTHING = LineFilter()
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 def in_november(only: LineFilter = EVERYTHING) -> questions.Totals:

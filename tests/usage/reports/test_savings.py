@@ -38,7 +38,7 @@ CARD = PriceCard(
 )
 MTOK = 1_000_000
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 def priced(card: PriceCard, **changes: Any) -> LedgerEntry:

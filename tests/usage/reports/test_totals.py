@@ -41,7 +41,7 @@ from usage.reports.questions import DateRange, Dimension, LineFilter
 from usage.reports.sums import Asked, Groups, snapshot, sums
 from usage.reports.totals import last_settled_id, roll_up, start_over
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 LATE = datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC)
 TABLES = (UsageTotal, UsageHalfHour, UsageHalfHourSum, UsageDay, UsageTeamDay, UsageMonth, UsageByCard)

@@ -18,7 +18,7 @@ from usage.models import LedgerEntry, UsageByCard, UsageDay, UsageHalfHour, Usag
 from usage.money import BUCKETS, card_json
 from usage.reports.sql import cards, totals
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 QUARTER = timedelta(minutes=15)
 

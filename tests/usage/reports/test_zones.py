@@ -37,10 +37,10 @@ FIRST, LAST = date(2024, 1, 1), date(2031, 1, 1)
 DAYS = [FIRST + timedelta(days=number) for number in range((LAST - FIRST).days)]
 MONTHS = [date(year, month, 1) for year in range(2024, 2031) for month in range(1, 13)]
 MICROSECOND = timedelta(microseconds=1)
-SHARDS = 12
+SHARDS = 3
 NOW = datetime(2031, 1, 2, tzinfo=UTC)
 
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 @pytest.fixture(autouse=True)

@@ -29,5 +29,5 @@ RUN install -d -o gateway -g gateway -m 700 /var/lib/gateway /var/lib/gateway/ex
 USER gateway
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --retries=3 CMD ["python", "-m", "aigateway.probe"]
+HEALTHCHECK --interval=10s --timeout=6s --start-period=10m --retries=3 CMD ["python", "-m", "aigateway.process.probe"]
 CMD ["python", "manage.py", "run", "--web-only"]

@@ -9,14 +9,19 @@ INSTALL = $(PIP) install --require-hashes --no-deps --only-binary :all: -r
 PYTHON = $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 
-.PHONY: run test lint conformance lock clean
+.PHONY: run test rehearse lint conformance lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.runtime-installed
+	@echo "Starting the gateway ..."
 	@exec $(VENV)/bin/python manage.py run
 
 test: $(VENV)/.dev-installed $(VENV)/litellm/.installed
 	@exec $(VENV)/bin/python -m tests.run
+
+# What needs hours, or kills (docs/testing.md): all of it, or some: make rehearse ONLY="kills fuzz"
+rehearse: $(VENV)/.dev-installed
+	@exec $(VENV)/bin/python -m tests.rehearse $(ONLY)
 
 lint: $(VENV)/.dev-installed
 	@exec $(VENV)/bin/python -m tests.run --static
@@ -57,4 +62,5 @@ lock:
 	echo litellm | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate - -o requirements-litellm.lock
 
 clean:
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov

@@ -19,7 +19,7 @@ from providers.addresses import own_addresses
 from providers.fields import dollars
 from providers.upstream.egress import EgressPolicy, guarded_session
 from providers.upstream.errors import EgressDenied
-from usage.alerts import note_crossed, undelivered
+from usage.budgets import note_crossed, undelivered
 from usage.models import Budget, BudgetAlert, Enforcement
 
 TIMEOUT_S: Final = 10.0

@@ -14,10 +14,10 @@ django.setup()
 
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402 - needs the settings above
 
-from aigateway.edge import EdgeHandler, Send, send_response  # noqa: E402
+from aigateway.door.handler import EdgeHandler, Send, send_response  # noqa: E402
+from aigateway.door.receipt import Receive, Scope, receive_body, refusal, replayed  # noqa: E402
+from aigateway.door.views import INFERENCE_PATHS  # noqa: E402
 from aigateway.errors import GatewayError  # noqa: E402
-from aigateway.inference import INFERENCE_PATHS  # noqa: E402
-from aigateway.receipt import Receive, Scope, receive_body, refusal, replayed  # noqa: E402
 from aigateway.runtime import DataPlane  # noqa: E402
 
 GC_THRESHOLD = 10_000

@@ -16,11 +16,11 @@ from django.db import InterfaceError, OperationalError, close_old_connections
 from aigateway import errors
 from preferences.resolve import PreferenceRecord, load_for_user
 from providers.registry import EVERYTHING
-from usage.access import KeyRecord, budgets_for, load_key, rate_limits_for, team_of, touch_keys
-from usage.entitlements import EntitlementRecord, entitlements_of
-from usage.keys import lookup_id, matches
-from usage.ledger_types import BudgetRef
-from usage.limit_types import Limit
+from usage.budgets import budgets_for, team_of
+from usage.keys import KeyRecord, load_key, lookup_id, matches, touch_keys
+from usage.ledger import BudgetRef
+from usage.limits import Limit, rate_limits_for
+from usage.subscriptions import EntitlementRecord, entitlements_of
 
 CACHED_CALLERS_MAX = 10_000
 CACHE_TTL_S = 60.0

@@ -16,7 +16,7 @@ from django.db import connections
 
 from aigateway import env
 from providers.secrets import parse_ring
-from usage.redis_connection import evicting_policy
+from usage.limits import evicting_policy
 
 POSTGRESQL_MIN = 140_000
 STATE_FOLDER_MODE = 0o077

@@ -18,8 +18,8 @@ from aigateway.api.errors import Category
 from providers.upstream import errors as upstream
 from providers.upstream.dispatch import AllTargetsFailed, AttemptRecord
 from providers.upstream.types import Plan
-from usage.ledger_types import BudgetExceeded, LedgerUnavailable
-from usage.limit_types import RateLimitExceeded
+from usage.ledger import BudgetExceeded, LedgerUnavailable
+from usage.limits import RateLimitExceeded
 
 
 @dataclass(eq=False)

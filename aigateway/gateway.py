@@ -41,8 +41,8 @@ from providers.upstream.types import (
     Wishes,
 )
 from usage import money
-from usage.ledger_types import ESTIMATED, MEASURED, UNPRICED, BudgetExceeded, ReserveOrder, Settlement, StaleConfiguration, Void
-from usage.limit_types import Verdict
+from usage.ledger import ESTIMATED, MEASURED, UNPRICED, BudgetExceeded, ReserveOrder, Settlement, StaleConfiguration, Void
+from usage.limits import Verdict
 
 STALE_RETRIES_MAX = 5
 UNKNOWN_WINDOW_TOKENS = 400_000

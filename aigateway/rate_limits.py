@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from providers.upstream.errors import GatewayLimited
 from providers.upstream.types import InferenceRequest, ProviderSpec, Target
-from usage.limit_types import REQUESTS, TOKENS, Limit, State, Verdict
-from usage.limits import RateLimiter, asks_for, exceeded, tightest
+from usage.limits import REQUESTS, TOKENS, Limit, RateLimiter, State, Verdict, asks_for, exceeded, tightest
 from usage.money import ESTIMATE_BYTES_PER_TOKEN
 
 UNNAMED_OUTPUT_TOKENS = 1024

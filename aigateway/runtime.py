@@ -12,7 +12,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
-from aigateway import subscription_endpoint
+from aigateway import entitlements
 from aigateway.callers import CallerDirectory
 from aigateway.entitlements import Entitlements
 from providers.addresses import own_addresses
@@ -52,7 +52,7 @@ class DataPlane:
         self.in_flight_max = settings.MAX_IN_FLIGHT
         self.breakers = Breakers(lambda: self.snapshot.routing)
         self.transport = Transport(self._egress_policy)
-        self.entitlements = Entitlements(subscription_endpoint.fetcher(self.transport))
+        self.entitlements = Entitlements(entitlements.fetcher(self.transport))
         self.upstreams = Upstreams(self.transport, self.breakers, lambda: self.snapshot.routing)
 
     @property
@@ -63,7 +63,7 @@ class DataPlane:
         """Private destinations are those of the current provider rows, no others."""
         if self._egress[0] is not self.snapshot:
             providers = {target.provider.id: target.provider for target in self.snapshot.targets.values()}
-            dialled = [*providers.values(), *subscription_endpoint.specs()]
+            dialled = [*providers.values(), *entitlements.specs()]
             self._egress = (self.snapshot, EgressPolicy.for_providers(dialled, own_addresses()))
         return self._egress[1]
 

@@ -84,7 +84,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "auditlog.middleware.AuditlogMiddleware",
     "axes.middleware.AxesMiddleware",
-    "aigateway.api.idempotency.IdempotencyMiddleware",
+    "aigateway.idempotency.middleware.IdempotencyMiddleware",
 ]
 
 ROOT_URLCONF = "aigateway.urls"

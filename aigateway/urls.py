@@ -1,4 +1,4 @@
-"""URLs of the control plane. Inference paths are answered by ``aigateway.edge`` before Django sees them."""
+"""URLs of the control plane. Inference paths are answered by ``aigateway.door`` before Django sees them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from aigateway import conformance_views, health, provider_tests, traffic
+from aigateway import traffic
 from aigateway.api import errors
+from aigateway.process import health
+from aigateway.trials import conformance_views, provider_tests
 from preferences.urls import patterns as preferences_patterns
 from providers.urls import patterns as providers_patterns
-from usage.reports import statistics_for_user
+from usage.reports.questions import statistics_for_user
 from usage.urls import urlpatterns as usage_patterns
 
 PROVIDERS = "admin/providers"

@@ -15,7 +15,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.text import slugify
 
-from providers import presets, price_actions, secrets
+from providers import presets, prices, secrets
 from providers.addresses import check_base_url
 from providers.audit import SUPERUSERS_ONLY, Actor, changing
 from providers.catalog import KINDS, ProviderKind, lists_chat, lists_embeddings
@@ -45,7 +45,7 @@ def create_provider(provider: Provider, actor: Actor, secret: Secret | None = No
         kind = kind_of(provider)
         if kind.preset is not None:
             presets.make_preset(provider, kind, kind.preset)
-            price_actions.import_prices(provider, kind)
+            prices.import_prices(provider, kind)
         if secret is not None:
             _store_secret(provider, secret, actor)
     return provider
@@ -233,7 +233,7 @@ def import_models(provider_id: int, listings: Iterable[ModelListing], actor: Act
             else:
                 created.append(_new_deployment(provider, kind, listing, names))
         listed = {listing.name: listing.price for listing in wanted if listing.price is not None}
-        found = price_actions.import_prices(provider, kind, listed)
+        found = prices.import_prices(provider, kind, listed)
     unpriced = _unpriced(provider)
     return ImportReport(len(created), len(wanted) - len(created), found.priced, skipped, unpriced, found.proposed)
 

@@ -17,13 +17,15 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.timesince import timesince
 
-from providers import actions, discovery, health, presets, price_actions
+from providers import actions, discovery, health, presets
+from providers.admin_bases import RuleForm
 from providers.admin_inlines import ConformanceInline, DeploymentInline, PresetInline, badge, price_text
 from providers.audit import Actor
 from providers.fields import DollarsOnReadOnlyPages
-from providers.forms import DeploymentForm, ProviderForm, RouteForm, RuleForm
+from providers.forms import DeploymentForm, ProviderForm, RouteForm
 from providers.models import Deployment, HealthCheck, Provider, Route, RouteTarget, RoutingConfiguration
-from providers.price_admin import NewPriceInline, PriceHistoryInline
+from providers.prices import actions as price_actions
+from providers.prices.admin import NewPriceInline, PriceHistoryInline
 from providers.registry import current_price_fields, kind_of, provider_spec
 from providers.upstream.errors import UpstreamError
 from providers.upstream.types import HealthStatus

@@ -11,8 +11,9 @@ from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
+from providers.admin_bases import ReadOnlyInline
 from providers.catalog import CHOICES, KINDS
-from providers.fields import dollars
+from providers.fields import short_dollars
 from providers.models import ConformanceResult, Deployment, ManagedPreset
 from providers.registry import current_price_fields
 from providers.upstream.types import HealthStatus
@@ -29,29 +30,7 @@ def badge(status: str, text: str) -> str:
 def price_text(input_nano: int | None, output_nano: int | None) -> str:
     if input_nano is None or output_nano is None:
         return badge(HealthStatus.YELLOW, "no price")
-    return f"${short(input_nano)} / ${short(output_nano)}"
-
-
-def short(nano: int) -> str:
-    text = (dollars(nano) or "").rstrip("0")
-    whole, _, decimals = text.partition(".")
-    return f"{whole}.{decimals.ljust(2, '0')}"
-
-
-class ReadOnlyInline(admin.TabularInline):  # type: ignore[type-arg]
-    """Rows to look at."""
-
-    extra = 0
-    can_delete = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    return f"${short_dollars(input_nano)} / ${short_dollars(output_nano)}"
 
 
 class FirstModels(BaseInlineFormSet):  # type: ignore[type-arg]

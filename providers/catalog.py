@@ -1,6 +1,6 @@
 """Provider kinds as data: what differs between services only by data is a row here, not code.
 
-Sources: the vendors' API references. What a kind's requests must respect is a row of ``upstream.adapters.openai_profiles``.
+Sources: the vendors' API references. What a kind's requests must respect is a row of ``upstream.adapters.openai.profiles``.
 """
 
 from __future__ import annotations

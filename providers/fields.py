@@ -119,3 +119,9 @@ class SealedField(models.BinaryField):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["editable"] = False
         super().__init__(*args, **kwargs)
+
+
+def short_dollars(nano: int) -> str:
+    """Exact dollars without needless zeros."""
+    whole, _, fraction = f"{Decimal(nano).scaleb(-9):.9f}".partition(".")
+    return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"

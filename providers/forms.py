@@ -1,47 +1,20 @@
-"""Admin forms. They show the rules of ``actions`` next to the fields; the actions check again when they save."""
+"""Admin forms: they show the rules of ``actions`` next to the fields; the actions check again when they save."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any
 
 from django import forms
-from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 
-from providers import actions, clock, price_actions, price_text
-from providers.audit import Actor
+from providers import actions
+from providers.admin_bases import RuleForm
 from providers.catalog import CHOICES, KINDS
 from providers.fields import percent_of, ppm_of
-from providers.models import Deployment, Price, Provider, Route
-from providers.price_rules import PRICE_FIGURES
+from providers.models import Deployment, Provider, Route
 from providers.serializers import SUPERUSER_FIELDS
-from providers.upstream.types import Capability, JsonObject, Secret
-
-
-class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A model form that asks an action whether the instance may be saved. The admin sets ``actor`` per request."""
-
-    actor: ClassVar[Actor] = Actor(None, is_superuser=False)
-
-    def check_rules(self) -> None:
-        """Raises ``ValidationError`` by field."""
-
-    def _post_clean(self) -> None:
-        super()._post_clean()  # type: ignore[misc]
-        if self.errors:
-            return
-        try:
-            self.check_rules()
-        except ValidationError as error:
-            self._show(error)
-
-    def _show(self, error: ValidationError) -> None:
-        by_field = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
-        for field, messages in by_field.items():
-            self.add_error(field if field in self.fields else None, messages)
+from providers.upstream.types import Capability, Secret
 
 
 class ProviderForm(RuleForm):
@@ -125,70 +98,6 @@ class DeploymentForm(RuleForm):
 
     def check_rules(self) -> None:
         actions.check_deployment(self.instance)
-
-
-class LinesField(forms.CharField):
-    """A list of JSON objects that people type as lines."""
-
-    def __init__(self, read: Callable[[str], list[JsonObject]], write: Callable[[list[JsonObject]], str], **kwargs: Any) -> None:
-        self._read, self._write = read, write
-        super().__init__(
-            widget=forms.Textarea(attrs={"class": "vLargeTextField", "rows": 3, "spellcheck": "false"}), required=False, **kwargs
-        )
-
-    def prepare_value(self, value: Any) -> Any:
-        return self._write(value) if isinstance(value, list) else value
-
-    def clean(self, value: Any) -> list[JsonObject]:
-        return self._read(super().clean(value))
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        return super().has_changed(self.prepare_value(initial), data)
-
-
-class PriceForm(RuleForm):
-    context_tiers = LinesField(
-        price_text.tiers_from_text,
-        price_text.tiers_text,
-        label="Prices for long input",
-        help_text=f"One tier a line, for the whole of a call with more input tokens than that: <code>{price_text.TIERS_EXAMPLE}</code>",
-    )
-    windows = LinesField(
-        price_text.windows_from_text,
-        price_text.windows_text,
-        label="Prices by time of day",
-        help_text=f"One window a line, the end not included: <code>{price_text.WINDOWS_EXAMPLE}</code>",
-    )
-
-    class Meta:
-        model = Price
-        fields = ("valid_from", *PRICE_FIGURES, "context_tiers", "windows", "native_currency", "usd_rate", "usd_rate_on", "source")
-        help_texts: ClassVar = {
-            "native_currency": "Type all amounts in this currency. They are converted to dollars once, at this rate.",
-            "usd_rate": "Dollars for one unit of the currency.",
-            "valid_from": "Empty: from now on.",
-        }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in ("native_currency", "usd_rate", "valid_from"):
-            self.fields[name].required = False
-        self.initial["valid_from"] = None
-
-    def clean_valid_from(self) -> datetime:
-        """The instant of saving, not of opening the page: an import in between must not win."""
-        chosen: datetime | None = self.cleaned_data["valid_from"]
-        return chosen or clock.database_now()
-
-    def clean_native_currency(self) -> str:
-        return self.cleaned_data["native_currency"] or "USD"
-
-    def clean_usd_rate(self) -> Decimal:
-        rate: Decimal | None = self.cleaned_data["usd_rate"]
-        return Decimal(1) if rate is None else rate
-
-    def check_rules(self) -> None:
-        price_actions.check_card(self.instance)
 
 
 class RouteForm(RuleForm):

@@ -14,7 +14,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from providers.fields import NanoDollarField, SealedField
-from providers.price_rules import PRICE_FIGURES
+from providers.rates import PRICE_FIGURES
 from providers.upstream.types import ContextTier, DisconnectPolicy, HealthStatus, Policy, PriceCard, PriceWindow, Rates
 
 

@@ -12,7 +12,7 @@ from providers.actions import SECRET_CHARS_MAX, ImportReport
 from providers.catalog import CHOICES
 from providers.fields import percent_of, ppm_of
 from providers.models import Credential, Deployment, HealthCheck, HealthCheckJob, Provider
-from providers.price_serializers import PriceSerializer
+from providers.prices import PriceSerializer
 from providers.registry import kind_of
 from providers.strict import StrictMixin, StrictSerializer
 from providers.upstream.types import Capability, HealthStatus

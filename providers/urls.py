@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
-from providers import price_views, views
+from providers import views
+from providers.prices import views as price_views
 
 
 def patterns(traffic_statistics: views.TrafficStatistics) -> list[URLPattern]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.db import connections
 from hypothesis import settings as hypothesis_settings
+from pytest_django.plugin import DjangoDbBlocker
 
-from tests.ledger_guard import ledger_guard, made_up_costs  # noqa: F401 - fixtures
+from tests import migrated
+from tests.emptying import Pristine, emptied_by
+from tests.ledger_guard import made_up_costs  # noqa: F401 - a fixture
 
 LONGEST_SHOWN = 40
 
@@ -25,11 +29,29 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None, django_db_blocker: DjangoDbBlocker) -> None:
     """SQLite tests run on a file, like the product: in memory there is no WAL and threads share one connection."""
     connection = connections["default"]
     if connection.vendor == "sqlite":
         connection.settings_dict["TEST"]["NAME"] = str(Path(settings.VAR_DIR) / "test.sqlite3")
+    if migrated.several_workers():
+        with django_db_blocker.unblock():
+            migrated.prepare_copy()
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """A copy is used as it is; the run's scratch folder and servers end with it."""
+    return migrated.several_workers()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Pristine]:
+    """The migrated database; what transactional tests are restored to is its value."""
+    with django_db_blocker.unblock():
+        pristine = Pristine.read()
+    with emptied_by(pristine):
+        yield pristine
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from django.urls import include, path
 
 import preferences.urls
 import usage.urls
-from aigateway import health
 from aigateway.api import urls as api
-from usage.reports import statistics_for_user
+from aigateway.process import health
+from usage.reports.questions import statistics_for_user
 
 handler400 = "aigateway.api.errors.handler400"
 handler403 = "aigateway.api.errors.handler403"

@@ -10,13 +10,15 @@ import atexit
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 from types import FrameType
 
 from tests.servers import PrivatePostgres, PrivateRedis, PrivateServer
 
-FOREIGN = ("DATABASE_URL", "REDIS_URL", "HOST", "PORT", "DJANGO_SETTINGS_MODULE")
+# Without bytecode every worker rewrites the assertions of all test files, and every process compiles the product.
+FOREIGN = ("DATABASE_URL", "REDIS_URL", "HOST", "PORT", "DJANGO_SETTINGS_MODULE", "PYTHONDONTWRITEBYTECODE")
 
 
 class PrivateWorld:
@@ -51,6 +53,7 @@ def _clear_foreign_variables() -> None:
         ours = name.startswith("AIGATEWAY_") and not name.startswith("AIGATEWAY_TEST_")
         if ours or name in FOREIGN or name.endswith(("_API_KEY", "_BASE_URL")):
             del os.environ[name]
+    sys.dont_write_bytecode = False
 
 
 def _stop_like_ctrl_c(number: int, frame: FrameType | None) -> None:

@@ -1,8 +1,4 @@
-"""Lets Django empty the tables after a transactional test although the ledger refuses to be emptied.
-
-Django flushes with DELETE on SQLite and with TRUNCATE on PostgreSQL; the append-only triggers refuse both. Import the fixture
-into a ``conftest.py``: ``from tests.ledger_guard import ledger_guard  # noqa: F401``.
-"""
+"""Lets a test book lines whose cost PostgreSQL would refuse. Import the fixture into a ``conftest.py``."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
-from usage import append_only, cost_guard
+from usage.ledger import cost_guard
 
 TRANSACTIONAL_FIXTURES = {"transactional_db", "live_server", "django_db_reset_sequences", "django_db_serialized_rollback"}
 
@@ -20,18 +16,6 @@ def _is_transactional(request: pytest.FixtureRequest) -> bool:
     marker = request.node.get_closest_marker("django_db")
     by_marker = marker is not None and bool(marker.kwargs.get("transaction", marker.args[:1] == (True,)))
     return by_marker or not TRANSACTIONAL_FIXTURES.isdisjoint(request.fixturenames)
-
-
-@pytest.fixture(autouse=True)
-def ledger_guard(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Installs the triggers for a transactional test and lifts them before the tables are flushed."""
-    if not _is_transactional(request):
-        yield
-        return
-    request.getfixturevalue("transactional_db")
-    append_only.install(connection, append_only.TABLES)
-    yield
-    append_only.remove(connection, append_only.TABLES)
 
 
 @pytest.fixture

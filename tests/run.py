@@ -1,23 +1,35 @@
 """``make test``: static checks, then the tests on PostgreSQL and Redis with the coverage gate, then the tests on SQLite.
 
-Every stage runs, whatever failed before; the exit code is 1 when one did. ``--static`` stops before the tests.
+Every stage runs, whatever failed before; the exit code is 1 when one did. At the end stand each stage's time and share and the
+test files that took longest. ``--static`` stops before the tests; ``--remember`` keeps the files' times for the order of later runs.
+
+All tests run on PostgreSQL, which production uses. On SQLite those run again for which the database is the point: SQL of our own,
+constraints, triggers, locks, transactions, and the product that brings its own database. Their files carry the marker
+``both_databases``; ``tests/architecture/test_databases.py`` finds files that should.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from tests import durations
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("aigateway", "providers", "usage", "preferences")
 STOP_TIMEOUT_S = 60.0
+SLOWEST_SHOWN = 20
 
 PRODUCTION = {
     "AIGATEWAY_PUBLIC_URL": "https://gateway.example.org",
@@ -43,8 +55,9 @@ def _manage(name: str, *words: str, env: dict[str, str] | None = None) -> Stage:
     return Stage(name, (sys.executable, "manage.py", *words), env or {})
 
 
-def _pytest(database: str, *words: str) -> Stage:
-    command = (sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal", "-p", "no:cacheprovider", *words)
+def pytest_stage(database: str, *words: str) -> Stage:
+    plugins = ("-p", "no:cacheprovider", "-p", "tests.durations")
+    command = (sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal", *plugins, *words)
     return Stage(f"pytest on {database}", command, {"AIGATEWAY_TEST_DATABASE": database})
 
 
@@ -57,43 +70,41 @@ STATIC = (
     _manage("system checks", "check", "--fail-level", "WARNING"),
     _manage("deployment checks", "check", "--deploy", "--fail-level", "WARNING", env=PRODUCTION),
 )
-# What does not depend on the database runs once.
-ONCE = (
-    "architecture",
-    "fuzz",
-    "conformance",
-    "faults",
-    "providers/upstream",
-    "providers/simulator",
-    "aigateway/clients",
-    "aigateway/dialects",
-)
+BOTH = "both_databases"
+
+
+def files_marked(marker: str) -> list[str]:
+    """Test files with ``marker``: the others need not even be imported."""
+    found = sorted((ROOT / "tests").rglob("test_*.py"))
+    return [path.relative_to(ROOT).as_posix() for path in found if f"pytest.mark.{marker}" in path.read_text()]
+
+
 TESTS = (
-    _pytest("postgresql", "--cov", "--cov-report", "term:skip-covered"),
-    _pytest("sqlite", *(f"--ignore=tests/{folder}" for folder in ONCE)),
+    pytest_stage("postgresql", "--cov", "--cov-report", "term:skip-covered"),
+    pytest_stage("sqlite", "-m", BOTH, *files_marked(BOTH)),
 )
 
 
 class Runner:
-    """Runs stages in a clean environment; ``failed`` names those that did not succeed."""
+    """Runs stages in a clean environment; ``failed`` names those that did not succeed, ``seconds`` how long each took."""
 
     def __init__(self, scratch: Path) -> None:
         foreign = {name for name in os.environ if name.startswith("AIGATEWAY_") and not name.startswith("AIGATEWAY_TEST_")}
         foreign |= {"DATABASE_URL", "REDIS_URL", "HOST", "PORT", "MAKELEVEL", "MAKEFLAGS", "MFLAGS"}
         self.env = {name: value for name, value in os.environ.items() if name not in foreign} | {"AIGATEWAY_VAR": str(scratch / "var")}
         self.failed: list[str] = []
+        self.seconds: dict[str, float] = {}
         self._scratch = scratch
         self._running: list[subprocess.Popen[bytes]] = []
 
     def start(self, stage: Stage, output: int | None = None) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            stage.command, cwd=ROOT, env=self.env | stage.env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
+        env = self.env | stage.env | {durations.VARIABLE: str(self._durations(stage.name))}
+        process = subprocess.Popen(stage.command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         self._running.append(process)
         return process
 
     def run(self, stage: Stage) -> None:
-        _announce(stage.name)
+        announce(stage.name)
         started = time.monotonic()
         self._finish(stage, self.start(stage), started)
 
@@ -106,9 +117,18 @@ class Runner:
             for stage in stages:
                 self.run(stage)
             process.wait()
-        _announce(beside.name)
+        announce(beside.name)
         print(log.read_text(errors="replace"), end="", flush=True)
         self._finish(beside, process, started)
+
+    def files(self) -> Counter[str]:
+        """Worker-seconds by test file, summed over the stages."""
+        found = [path for name in self.seconds if (path := self._durations(name)).exists()]
+        return sum((Counter(json.loads(path.read_text())) for path in found), Counter())
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.failed else 0
 
     def end(self) -> None:
         """Ends what still runs: as Ctrl-C would, then for good."""
@@ -120,19 +140,55 @@ class Runner:
                 process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
+        self._running.clear()
 
     def _finish(self, stage: Stage, process: subprocess.Popen[bytes], started: float) -> None:
         code = process.wait()
         self._running.remove(process)
+        self.seconds[stage.name] = time.monotonic() - started
         if code:
             self.failed.append(stage.name)
             print(f"FAILED ({code}): {stage.name}", flush=True)
         elif "pytest" not in stage.name:
-            print(f"passed in {time.monotonic() - started:.0f} s", flush=True)
+            print(f"passed in {self.seconds[stage.name]:.0f} s", flush=True)
+
+    def _durations(self, stage: str) -> Path:
+        return self._scratch / f"{stage.replace(' ', '-')}.json"
 
 
-def _announce(name: str) -> None:
+def announce(name: str) -> None:
     print(f"\n--- {name}", flush=True)
+
+
+def _summary(runner: Runner, static_s: float) -> list[str]:
+    """Where the time went: by stage, then by test file."""
+    tests_s = {stage.name: runner.seconds[stage.name] for stage in TESTS if stage.name in runner.seconds}
+    stages = {"static checks": static_s} | tests_s
+    total = sum(stages.values())
+    lines = [f"{seconds:7.0f} s {seconds / total:5.0%}  {name}" for name, seconds in {**stages, "in all": total}.items()]
+    files = runner.files()
+    if files:
+        shown = files.most_common(SLOWEST_SHOWN)
+        lines.append(f"The {len(shown)} test files that took longest (of {files.total():.0f} worker-seconds, all databases):")
+        lines += [f"{seconds:7.1f} s {seconds / files.total():5.1%}  {name}" for name, seconds in shown]
+    return lines
+
+
+@contextmanager
+def running() -> Iterator[Runner]:
+    """A runner with a scratch folder of its own; ends with what it started. Ctrl-C and SIGTERM end the program with 130."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    with tempfile.TemporaryDirectory(prefix="aigateway-check-") as scratch:
+        runner = Runner(Path(scratch))
+        try:
+            yield runner
+        except KeyboardInterrupt:
+            sys.exit(130)
+        finally:
+            runner.end()
+    if runner.failed:
+        print(f"\nFAILED: {', '.join(runner.failed)}", flush=True)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -140,20 +196,17 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
-    with tempfile.TemporaryDirectory(prefix="aigateway-check-") as scratch:
-        runner = Runner(Path(scratch))
-        try:
-            runner.run_beside(MYPY, STATIC)
-            for stage in () if "--static" in sys.argv else TESTS:
-                runner.run(stage)
-        except KeyboardInterrupt:
-            return 130
-        finally:
-            runner.end()
-    if runner.failed:
-        print(f"\nFAILED: {', '.join(runner.failed)}", flush=True)
-    return 1 if runner.failed else 0
+    with running() as runner:
+        started = time.monotonic()
+        runner.run_beside(MYPY, STATIC)
+        static_s = time.monotonic() - started
+        for stage in () if "--static" in sys.argv else TESTS:
+            runner.run(stage)
+        announce("where the time went")
+        print("\n".join(_summary(runner, static_s)), flush=True)
+        if "--remember" in sys.argv:
+            durations.remember(runner.files())
+    return runner.exit_code
 
 
 if __name__ == "__main__":

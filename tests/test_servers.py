@@ -41,7 +41,7 @@ def test_postgresql_keeps_its_data_over_a_restart_and_is_gone_after_stop(program
 
 def test_redis_answers_and_is_gone_after_stop(programs: str, tmp_path: Path) -> None:
     server = PrivateRedis(tmp_path)
-    with redis.Redis.from_url(server.url) as client:
+    with redis.Redis.from_url(server.url, retry=None) as client:
         try:
             server.start()
             assert client.set("key", "value")

@@ -7,11 +7,11 @@ from datetime import timedelta
 from celery import shared_task
 
 from providers import clock
-from usage.export_tasks import close_month, ensure_monthly_export, make_export, make_waiting_exports, prune_exports
-from usage.prune import prune, prune_answers
-from usage.rollups import roll_up
-from usage.seals import seal_due
-from usage.sweeper import sweep
+from usage.exports.tasks import close_month, ensure_monthly_export, make_export, make_waiting_exports, prune_exports
+from usage.ledger.prune import prune, prune_answers
+from usage.ledger.seals import seal_due
+from usage.ledger.sweeper import sweep
+from usage.reports import roll_up
 
 __all__ = ["close_month", "ensure_monthly_export", "make_export", "make_waiting_exports", "prune_exports"]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.urls import path
 
-from usage.adjustment_views import AdjustmentsView
-from usage.export_views import (
+from usage.budgets.adjustment_views import AdjustmentsView
+from usage.budgets.views import OwnQuotaView, QuotaResetView, QuotaView
+from usage.exports.cost_views import CostsView
+from usage.exports.views import (
     ExportFileView,
     ExportManifestView,
     ExportRestartView,
@@ -15,12 +17,12 @@ from usage.export_views import (
     MonthFileView,
     MonthsView,
 )
-from usage.quota_views import OwnQuotaView, QuotaResetView, QuotaView
-from usage.report_views import LinesView, SavingsView
-from usage.statement_views import StatementsView, StatementView
-from usage.views import CostsView, OwnUsageView, UsageView
-from usage.webhooks import SubscriptionWebhookView
-from usage.whatif_views import WhatIfView
+from usage.reports.line_views import LinesView
+from usage.reports.savings_views import SavingsView
+from usage.reports.views import OwnUsageView, UsageView
+from usage.statements.views import StatementsView, StatementView
+from usage.subscriptions.webhooks import SubscriptionWebhookView
+from usage.whatif.views import WhatIfView
 
 urlpatterns = [
     path("usage", OwnUsageView.as_view(), name="usage"),

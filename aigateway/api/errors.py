@@ -25,7 +25,7 @@ from rest_framework.response import Response
 from aigateway.api.request_id import request_id_of
 from preferences import actions as preferences
 from providers.secrets import KeyRingMissing
-from usage.actions import ActionRefused
+from usage.errors import ActionRefused
 
 JSON_PATHS = ("/api/", "/v1/")
 DATABASE_RETRY_AFTER_S = 2

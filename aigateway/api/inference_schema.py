@@ -196,7 +196,7 @@ def drop_aliases(endpoints: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def add_inference(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """``POSTPROCESSING_HOOKS``: adds the paths of ``aigateway.inference``."""
+    """``POSTPROCESSING_HOOKS``: adds the paths of ``aigateway.door.views``."""
     result["paths"] |= {
         "/api/v1/ai/generate": {"post": _operation("generate", "Generate", _GENERATE, _GENERATED)},
         "/v1/chat/completions": {"post": _operation("chat_completions", "OpenAI chat completions", _CHAT, _OBJECT)},

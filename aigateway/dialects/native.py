@@ -19,8 +19,7 @@ from aigateway.dialects.base import (
     decode,
     refuse_unknown,
 )
-from aigateway.dialects.openai_chat import OpenAIChat
-from aigateway.dialects.openai_chat_shapes import ResponseFormatIn, ToolIn
+from aigateway.dialects.openai_chat import OpenAIChat, ResponseFormatIn, ToolIn
 from aigateway.errors import GatewayError, explain_attempt, invalid_request
 from providers.fields import dollars
 from providers.upstream.types import (

@@ -1,0 +1,1 @@
+"""Commands that run the gateway, seed it, try providers."""

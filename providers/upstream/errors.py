@@ -3,6 +3,46 @@
 ``retry_same``: may the same target be asked again? ``fail_over``: may the next target be asked? ``trips_breaker``: does it
 count against the target's health? ``may_have_billed``: can the provider have charged for the call although it failed?
 ``ejects_credential``: is this credential useless until someone mends it? ``category``: whose move is it?
+
+::
+
+                              whose move  again  next  breaker  billed  key
+    UpstreamError             server             x     x
+      ConnectFailed           transport          x     x
+        ConnectTimeout        transport          x     x
+        DnsFailed             transport          x     x
+        TlsFailed             transport          x     x
+      EgressDenied            policy             x
+      PoolExhausted           overload           x
+      ConnectionLost          transport   x      x     x        x
+      FirstByteTimeout        transport          x     x        x
+      IdleTimeout             transport          x     x        x
+      AttemptTimeout          transport          x     x        x
+      DeadlineExceeded        transport                x        x
+      InvalidBody             server      x      x     x        x
+      BodyTooLarge            server             x     x        x
+      StreamTruncated         transport          x     x        x
+      Redirected              server             x     x
+      ServerFailed            server      x      x     x
+      Overloaded              overload    x      x     x
+      RateLimited             throttle    x      x
+      QuotaExhausted          quota              x     x                x
+        BillingRefused        billing            x     x                x
+      AuthRejected            auth               x                      x
+      PermissionRefused       auth               x
+      ModelNotFound           caller             x
+      CallerFault             caller
+        ContextTooLong        caller             x
+        ForeignState          caller             x
+        ContentRefused        policy
+        UnsupportedRequest    caller             x
+          UnpricedTool        caller             x
+      CircuitOpen             overload           x
+      CredentialLocked        auth               x
+      GatewayLimited          throttle           x
+    RoutingError
+      ModelUnknown
+      ModelNotAllowed
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from django.core.checks import run_checks
 
 from aigateway.alerts import TRIES_MAX, deliver_alerts
 from tests.usage.world import reserve_order, settlement
-from usage.actions import Limits, set_budget
-from usage.ledger import reserve_now, settle_now
+from usage.budgets.actions import Limits, set_budget
+from usage.ledger.front import reserve_now, settle_now
 from usage.models import Budget, BudgetAlert
-from usage.subscriptions import check_signature
+from usage.subscriptions.events import check_signature
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -9,11 +9,11 @@ import pytest
 from aigateway.rate_limits import Allowance, tokens_expected
 from providers.upstream.errors import GatewayLimited
 from providers.upstream.types import ChatRequest, Message, Role
-from tests.usage.limit_world import NOON_MS, limit
+from tests.usage.limits.world import NOON_MS, limit
 from tests.usage.world import PROVIDER, TARGET
-from usage.limit_memory import MemoryBuckets
-from usage.limit_types import Limit, RateLimitExceeded
-from usage.limits import RateLimiter
+from usage.limits.limiter import RateLimiter
+from usage.limits.memory import MemoryBuckets
+from usage.limits.types import Limit, RateLimitExceeded
 
 OTHER_PROVIDER = replace(PROVIDER, id=PROVIDER.id + 1)
 

@@ -8,10 +8,11 @@ from django.contrib.auth.models import Group, User
 from providers.models import ConfigVersion, Deployment, Price, Provider, Route, RouteTarget
 from tests.aigateway.conftest import LiveGateway, deployment
 from tests.providers.simulator.fixtures import SimulatorHandle
-from usage import actions
+from usage.budgets import actions
+from usage.keys.actions import update_api_key
 from usage.models import ApiKey, Attempt, Budget, LedgerEntry
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 NOTHING = actions.Limits(0)
 
@@ -80,7 +81,7 @@ def test_a_fallback_route_that_the_key_may_not_use_or_that_does_not_fit_is_the_b
     assert gateway.chat().json()["error"]["code"] == "budget_exceeded"
     key = ApiKey.objects.get(user=user)
     actions.set_budget(Budget.Scope.USER, user, "month", NOTHING, fallback_route=free_route)
-    actions.update_api_key(key, name="k", allowed_models=["sim-small"], allowed_contexts=[], expires_at=None)
+    update_api_key(key, name="k", allowed_models=["sim-small"], allowed_contexts=[], expires_at=None)
     response = gateway.chat()
     assert (response.status_code, response.json()["error"]["code"]) == (402, "budget_exceeded")
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 from aigateway import callers
 from aigateway.callers import CACHE_TTL_S, UNKNOWN_TTL_S, CallerDirectory, presented_key
 from aigateway.errors import GatewayError
-from usage.actions import create_api_key
+from usage.keys.actions import create_api_key
 from usage.models import ApiKey
 
 

@@ -10,6 +10,8 @@ from django.db import connection, connections
 from aigateway import checks
 from providers.models import Route
 
+pytestmark = pytest.mark.both_databases
+
 
 def _ids(messages) -> list[str]:
     return [message.id for message in messages]

@@ -12,7 +12,7 @@ from providers.upstream import errors as upstream
 from providers.upstream.dispatch import AllTargetsFailed, AttemptRecord
 from providers.upstream.errors import ModelNotAllowed, ModelUnknown, UpstreamError
 from tests.aigateway.samples import target
-from usage.ledger_types import BudgetExceeded, LedgerUnavailable
+from usage.ledger.types import BudgetExceeded, LedgerUnavailable
 
 CLASSES = [
     value for _, value in inspect.getmembers(upstream, inspect.isclass) if issubclass(value, UpstreamError) and value is not UpstreamError

@@ -17,8 +17,11 @@ from providers.models import ConfigVersion, Price, Provider, Route, RouteTarget
 from providers.upstream.types import Secret
 from tests.aigateway.conftest import LiveGateway, deployment, events, price_model, register_simulator
 from tests.providers.simulator.fixtures import SimulatorHandle
-from usage import actions as usage_actions
+from usage.budgets import actions as usage_actions
+from usage.keys.actions import create_api_key, revoke_api_key
 from usage.models import ApiKey, Attempt, Budget, BudgetPeriod, LedgerEntry, Period
+
+pytestmark = pytest.mark.both_databases
 
 
 def lines() -> list[LedgerEntry]:
@@ -130,13 +133,13 @@ def test_a_missing_and_a_wrong_key_are_401_with_the_standard_body(gateway: LiveG
 
 def test_R704_a_revoked_key_is_refused_at_the_next_request(gateway: LiveGateway) -> None:
     assert gateway.chat().status_code == 200
-    usage_actions.revoke_api_key(ApiKey.objects.get())
+    revoke_api_key(ApiKey.objects.get())
     assert gateway.chat().status_code == 401
     assert Attempt.objects.count() == 1
 
 
 def test_R704_a_key_limited_to_models_and_contexts_reaches_nothing_else(gateway: LiveGateway, user: User) -> None:
-    _, key = usage_actions.create_api_key(user, "narrow", allowed_models=["sim-small"], allowed_contexts=["writing"])
+    _, key = create_api_key(user, "narrow", allowed_models=["sim-small"], allowed_contexts=["writing"])
     headers = {"Authorization": f"Bearer {key}", "X-Gateway-Context": "writing"}
     assert gateway.chat(headers=headers).status_code == 200
     refused = gateway.chat(model="sim-large", headers=headers)

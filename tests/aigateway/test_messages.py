@@ -9,7 +9,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from aigateway.bootstrap import _listing_of
+from aigateway.process.bootstrap import _listing_of
 from providers import actions
 from providers.audit import SYSTEM
 from providers.models import Deployment, Price, Provider

@@ -16,19 +16,20 @@ from django.contrib.auth.models import User
 
 from aigateway.gateway import Meter
 from aigateway.rate_limits import Allowance
-from providers import actions, price_actions
+from providers import actions
 from providers.audit import SYSTEM
 from providers.models import ConfigVersion, Deployment, Price, Provider
+from providers.prices import actions as price_actions
 from providers.simulator.routes import base_url_for
 from providers.upstream.dispatch import AttemptOutcome, Billing
 from providers.upstream.types import ChatRequest, Message, ModelListing, PriceCard, PriceWindow, Role, TextPart, TokenUsage
 from tests.aigateway.conftest import LiveGateway, deployment, register_simulator
 from tests.providers.simulator.fixtures import SimulatorHandle
 from tests.usage.world import TARGET
-from usage.actions import Limits, set_budget
-from usage.ledger import Ledger
+from usage.budgets.actions import Limits, set_budget
+from usage.ledger.front import Ledger
+from usage.ledger.verification import verify_ledger
 from usage.models import ApiKey, Attempt, BudgetAdjustment, BudgetPeriod, LedgerEntry
-from usage.verification import verify_ledger
 
 
 def lines() -> list[LedgerEntry]:

@@ -14,20 +14,21 @@ import httpx2 as httpx
 import pytest
 from django.contrib.auth.models import User
 
-from providers import actions, price_actions
+from providers import actions
 from providers.audit import SYSTEM
 from providers.models import ConfigVersion, Deployment, Price, Provider
+from providers.prices import actions as price_actions
 from providers.upstream.types import Secret
 from tests.aigateway.conftest import LiveGateway
 from tests.providers.fake_provider import FakeProvider, fake_provider
-from usage import actions as usage_actions
-from usage import exports, focus
-from usage.export_lines import fixed
-from usage.export_months import BillingMonths
+from usage.budgets import actions as usage_actions
+from usage.exports import csv_file, focus
+from usage.exports.lines import fixed
+from usage.exports.months import BillingMonths
+from usage.ledger.verification import verify_ledger
 from usage.models import Attempt, Budget, LedgerEntry, Period
-from usage.reports import DateRange
-from usage.verification import verify_ledger
-from usage.whatif import Question, replay
+from usage.reports.questions import DateRange
+from usage.whatif.replay import Question, replay
 
 FEE = 10_000_000
 """A cent for each call."""
@@ -177,7 +178,7 @@ def test_R507_a_measured_fee_stands_in_files_and_replays(start: Callable[..., Li
     assert ask(gateway, path, body).headers["X-Gateway-Cost-USD"] == "0.020105000"
     line = LedgerEntry.objects.get()
     source = fixed(LedgerEntry.objects.all(), BillingMonths.current())
-    told, _ = csv.DictReader(io.StringIO(b"".join(exports.csv_chunks(source)).decode(), newline=""))
+    told, _ = csv.DictReader(io.StringIO(b"".join(csv_file.csv_chunks(source)).decode(), newline=""))
     assert (told["provider_tool_calls"], told["cost_usd"], told["basis"]) == ("2", "0.020105000", "measured")
     rows = [*csv.DictReader(io.StringIO(b"".join(focus.focus_chunks(source, focus.NEWEST)).decode(), newline=""))]
     assert [row["x_RowType"] for row in rows] == ["tokens", "tokens", "tool_calls"]

@@ -14,10 +14,11 @@ from providers.models import ConfigVersion, Provider, Route, RouteTarget
 from tests.aigateway.conftest import LiveGateway, deployment, register_simulator
 from tests.providers.simulator.fixtures import SimulatorHandle
 from tests.servers import PrivateRedis
-from usage import actions
-from usage.limit_actions import delete_rate_limit, set_rate_limit
+from usage.budgets import actions
+from usage.budgets.tiers import set_account
+from usage.errors import ActionRefused
+from usage.limits.actions import delete_rate_limit, set_rate_limit
 from usage.models import ApiKey, Attempt, LedgerEntry, RateLimit, Tier
-from usage.tiers import set_account
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -155,13 +156,13 @@ def test_M06_the_admin_page_writes_what_is_enforced_and_refuses_what_is_none(
     ],
 )
 def test_the_action_refuses_what_no_limit_can_be(scope: str, subject: object, figures: tuple[int, int | None]) -> None:
-    with pytest.raises(actions.ActionRefused):
+    with pytest.raises(ActionRefused):
         set_rate_limit(scope, subject, "requests", "minute", *figures)
 
 
 @pytest.mark.parametrize(("measure", "window"), [("words", "minute"), ("tokens", "week")])
 def test_the_action_refuses_other_measures_and_windows(measure: str, window: str) -> None:
-    with pytest.raises(actions.ActionRefused):
+    with pytest.raises(ActionRefused):
         set_rate_limit("gateway", None, measure, window, 1)
 
 

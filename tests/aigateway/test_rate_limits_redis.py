@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 
-from aigateway import health
+from aigateway.process import health
 from tests.aigateway.conftest import LiveGateway, register_simulator
 from tests.load.redis_faults import FaultyRedis
 from tests.providers.simulator.fixtures import SimulatorHandle
-from usage import limits
-from usage.limit_actions import set_rate_limit
+from usage.limits import limiter
+from usage.limits.actions import set_rate_limit
+from usage.limits.redis_connection import RedisConnection
 from usage.models import LedgerEntry
-from usage.redis_connection import RedisConnection
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 LIMIT = 5
 PATIENCE_S = 10.0
@@ -44,7 +44,7 @@ def limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> LiveGateway:
     """A gateway that counts in ``server``; its user may ask so many times an hour. A busy machine is no Redis that is away."""
-    monkeypatch.setattr(limits, "RedisConnection", partial(RedisConnection, connect_s=PATIENCE_S, command_s=PATIENCE_S))
+    monkeypatch.setattr(limiter, "RedisConnection", partial(RedisConnection, connect_s=PATIENCE_S, command_s=PATIENCE_S))
     monkeypatch.setattr(health, "COMMAND_S", PATIENCE_S)
     settings.REDIS_URL = server.url
     register_simulator(simulator)

@@ -15,9 +15,11 @@ from django.test import Client
 
 from aigateway import checks
 from tests import servers
-from tests.usage.limit_world import limit
-from usage.limit_types import Ask
-from usage.limits import RateLimiter
+from tests.usage.limits.world import limit
+from usage.limits.limiter import RateLimiter
+from usage.limits.types import Ask
+
+pytestmark = pytest.mark.both_databases
 
 KEEPING = ("noeviction", "volatile-ttl")
 EVICTING = ("allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random")

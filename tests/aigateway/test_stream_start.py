@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aigateway import inference
+from aigateway.door import views
 from providers.simulator.catalogue import MODELS
 from tests.aigateway.conftest import LiveGateway, events, register_simulator
 from tests.providers.simulator.fixtures import SimulatorHandle
@@ -20,8 +20,8 @@ MODEL = MODELS[0].name
 
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "STATUS_HOLD_S", HOLD_S)
-    monkeypatch.setattr(inference, "KEEP_ALIVE_S", HOLD_S)
+    monkeypatch.setattr(views, "STATUS_HOLD_S", HOLD_S)
+    monkeypatch.setattr(views, "KEEP_ALIVE_S", HOLD_S)
 
 
 def asked(text: str) -> dict[str, object]:
@@ -93,7 +93,7 @@ def test_L07_a_client_that_leaves_before_the_first_content_ends_the_call(
     gateway: LiveGateway, simulator: SimulatorHandle, monkeypatch: pytest.MonkeyPatch, beats: int
 ) -> None:
     if not beats:
-        monkeypatch.setattr(inference, "STATUS_HOLD_S", 60.0)
+        monkeypatch.setattr(views, "STATUS_HOLD_S", 60.0)
     body = asked("[sim first_byte_ms=30000]")
     request = gateway.client.build_request("POST", "/v1/chat/completions", json=body, timeout=0.3 if not beats else 10)
     if beats:

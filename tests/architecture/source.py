@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("aigateway", "providers", "usage", "preferences")
-COMMANDS = ("aigateway/supervisor.py", "providers/simulator/running.py")
+COMMANDS = ("aigateway/process/processes.py", "aigateway/process/supervisor.py", "providers/simulator/running.py")
 """Files that talk to a terminal, beside management commands."""
 
 
@@ -26,6 +26,12 @@ def test_files() -> tuple[Path, ...]:
 @cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), filename=str(path))
+
+
+@cache
+def imports(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """Every import statement of a file, those inside functions included."""
+    return tuple(node for node in ast.walk(tree(path)) if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 def name(path: Path) -> str:

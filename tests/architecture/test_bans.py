@@ -11,10 +11,10 @@ import pytest
 
 from tests.architecture import source
 
-SPAWNING = ("aigateway/children.py",)
+SPAWNING = ("aigateway/process/children.py",)
 """The one file that starts processes."""
 
-OUTERMOST_EDGES = ("aigateway/inference.py", "aigateway/api/errors.py")
+OUTERMOST_EDGES = ("aigateway/door/views.py", "aigateway/api/errors.py")
 """Where an unforeseen exception becomes an answer; everywhere else the exceptions that are meant are named."""
 
 BANNED_CALLS = {"eval", "exec", "mark_safe", "__import__"}
@@ -87,8 +87,8 @@ def test_templates_carry_no_inline_code() -> None:
 
 
 SECONDS_AND_COUNTS = {
-    *("usage/ledger.py", "usage/writer.py", "usage/rollups.py", "usage/redis_connection.py", "usage/subscriptions.py"),
-    *("usage/limit_memory.py", "usage/limit_serializers.py", "usage/serializers.py"),
+    *("usage/ledger/front.py", "usage/ledger/writer.py", "usage/reports/totals.py", "usage/reports/serializers.py"),
+    *("usage/limits/redis_connection.py", "usage/limits/memory.py", "usage/limits/serializers.py", "usage/subscriptions/events.py"),
 }
 """Files of the money package whose floats are waits in seconds, parts of a rate limit or a share of successful calls."""
 
@@ -103,7 +103,7 @@ def _is_binary_fraction(node: ast.AST) -> bool:
 
 
 def test_M09_nothing_that_counts_money_knows_binary_fractions() -> None:
-    money = ("usage/", "providers/price", "providers/fields.py", "aigateway/metered_calls.py")
+    money = ("usage/", "providers/prices/", "providers/rates.py", "providers/fields.py", "aigateway/trials/metered_calls.py")
     found = [(path, node) for path, node in _nodes() if source.name(path).startswith(money) and _is_binary_fraction(node)]
-    timed = SECONDS_AND_COUNTS | {"aigateway/metered_calls.py"}
+    timed = SECONDS_AND_COUNTS | {"aigateway/trials/metered_calls.py"}
     assert {source.name(path) for path, _ in found} == timed, "a list of exceptions names no file that needs none"

@@ -21,7 +21,7 @@ def _graph() -> dict[str, set[str]]:
     modules = {source.module(path): path for path in source.app_files()}
     graph: dict[str, set[str]] = {name: set() for name in modules}
     for name, path in modules.items():
-        for node in ast.walk(source.tree(path)):
+        for node in source.imports(path):
             graph[name] |= {target for target in source.imported_modules(node, path) if target in modules and target != name}
     return graph
 

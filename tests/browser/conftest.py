@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.aigateway.conftest import gateway, start_gateway, user  # noqa: F401 - fixtures
 from tests.providers.simulator.fixtures import new_simulator, simulator  # noqa: F401 - fixtures
@@ -27,28 +27,60 @@ QUIET = [
 Visit = Callable[[Callable[[Page], T]], T]
 
 
-@pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])
-def visit(request: pytest.FixtureRequest) -> Visit[object]:
-    """Runs a walk in a fresh browser at two sizes; errors on the console (CSP included) fail the test."""
+DESKTOP, PHONE = SCREENS = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+on_both_screens = pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["both"])
+"""For walks that change the size of the screen themselves."""
+
+
+def fits(page: Page) -> bool:
+    """Whether nothing is wider than the screen."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
+
+
+def fits_both(page: Page) -> bool:
+    fitting = []
+    for size in SCREENS:
+        page.set_viewport_size(size)
+        fitting.append(fits(page))
+    return all(fitting)
+
+
+@pytest.fixture(autouse=True)
+def _passwords_are_hashed_quickly(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(scope="package")
+def thread() -> Iterator[ThreadPoolExecutor]:
+    """Where the browser's driver lives: it answers to the thread that started it only."""
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="package")
+def browser(thread: ThreadPoolExecutor) -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine; install it (Debian: apt-get install chromium) to run the browser tests")
-    width, height = request.param
+    driver = thread.submit(lambda: sync_playwright().start()).result()
+    started = thread.submit(driver.chromium.launch, executable_path=CHROMIUM, args=QUIET).result()
+    yield started
+    thread.submit(started.close).result()
+    thread.submit(driver.stop).result()
+
+
+@pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
+def visit(request: pytest.FixtureRequest, thread: ThreadPoolExecutor, browser: Browser) -> Visit[object]:
+    """Runs a walk at two sizes, each as somebody the browser has never seen; errors on the console (CSP included) fail the test."""
 
     def run(walk: Callable[[Page], T]) -> T:
         complaints: list[str] = []
-        with sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-            page = browser.new_page(viewport={"width": width, "height": height})
+        with browser.new_context(viewport=request.param) as stranger:
+            page = stranger.new_page()
             page.set_default_timeout(15_000)
             page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
             page.on("pageerror", lambda error: complaints.append(str(error)))
             result = walk(page)
-            browser.close()
         assert complaints == []
         return result
 
-    def in_thread(walk: Callable[[Page], T]) -> T:
-        with ThreadPoolExecutor(max_workers=1) as executor:
-            return executor.submit(run, walk).result()
-
-    return in_thread
+    return lambda walk: thread.submit(run, walk).result()

@@ -14,10 +14,11 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from tests.aigateway.conftest import LiveGateway
+from tests.browser.conftest import fits
 from tests.browser.test_admin_provider import PASSWORD, sign_in
 from tests.usage.lines import line, post
-from usage import export_jobs
-from usage.export_months import month_around, month_before, span_of
+from usage.exports import jobs
+from usage.exports.months import month_around, month_before, span_of
 from usage.models import ClosedMonth, Export
 
 pytestmark = pytest.mark.usefixtures("made_up_costs")
@@ -27,19 +28,19 @@ def test_R507_a_month_is_closed_and_exported(gateway: LiveGateway, visit: Any, t
     get_user_model().objects.create_superuser("root", password=PASSWORD)
     month = month_before(month_around(timezone.now()))
     post(line(dispatched_at=span_of(month).starts_at, cost_nano=1_234_567_890), line(dispatched_at=timezone.now(), cost_nano=5))
-    monkeypatch.setattr(export_jobs.current_app, "send_task", lambda name, args, retry: export_jobs.make_waiting(timezone.now()))
+    monkeypatch.setattr(jobs.current_app, "send_task", lambda name, args, retry: jobs.make_waiting(timezone.now()))
 
     def walk(page: Page) -> str:
         sign_in(page, gateway.base_url)
         page.goto(f"{gateway.base_url}/admin/usage/closedmonth/")
-        assert _fits(page)
+        assert fits(page)
         page.get_by_role("link", name="Close", exact=True).click()
-        assert _fits(page)
+        assert fits(page)
         page.get_by_role("button", name=f"Close {month} for ever").click()
         expect(page.locator("#months")).to_contain_text("closed")
-        assert _fits(page)
+        assert fits(page)
         page.goto(f"{gateway.base_url}/admin/usage/export/add/")
-        assert _fits(page)
+        assert fits(page)
         page.fill("#id_month", month)
         page.click("input[name=_save]")
         row = page.locator("#result_list tbody tr")
@@ -61,7 +62,3 @@ def test_R507_a_month_is_closed_and_exported(gateway: LiveGateway, visit: Any, t
     with override_settings(VAR_DIR=tmp_path):
         sha256 = visit(walk)
     assert sha256 == Export.objects.get(format="csv").sha256 == ClosedMonth.objects.get().sha256
-
-
-def _fits(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))

@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from playwright.sync_api import Page, expect
 
 from tests.aigateway.conftest import LiveGateway
+from tests.browser.conftest import fits_both, on_both_screens
 from tests.providers.simulator.fixtures import SimulatorHandle
 
 PASSWORD = "correct horse battery staple"
@@ -70,18 +71,19 @@ def ask(gateway: LiveGateway) -> dict[str, Any]:
     return answer
 
 
+@on_both_screens
 def test_pages_fit_the_screen(gateway: LiveGateway, visit: Any) -> None:
     get_user_model().objects.create_superuser("root", password=PASSWORD)
     paths = ["", "providers/provider/", "providers/provider/add/", "usage/ledgerentry/", "usage/budget/add/", "usage/apikey/add/"]
 
-    def walk(page: Page) -> dict[str, int]:
+    def walk(page: Page) -> dict[str, bool]:
         sign_in(page, gateway.base_url)
-        overhang = {}
+        fitting = {}
         for path in paths:
             page.goto(f"{gateway.base_url}/admin/{path}")
-            overhang[path] = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            fitting[path] = fits_both(page)
         page.goto(f"{gateway.base_url}/api/docs/")
         expect(page.locator("body")).to_contain_text("/api/v1/ai/generate")
-        return overhang
+        return fitting
 
-    assert visit(walk) == dict.fromkeys(paths, 0)
+    assert visit(walk) == dict.fromkeys(paths, True)

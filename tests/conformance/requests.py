@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
-from aigateway.dialects.anthropic_messages import AnthropicCountTokens, AnthropicMessages
+from aigateway.dialects.anthropic_messages.dialect import AnthropicCountTokens, AnthropicMessages
 from aigateway.dialects.base import Dialect, Sent
-from aigateway.dialects.gemini import GeminiBatchEmbed, GeminiCountTokens, GeminiEmbed, GeminiGenerate, GeminiStream
-from aigateway.dialects.openai_chat import OpenAIChat
+from aigateway.dialects.gemini.dialect import GeminiBatchEmbed, GeminiCountTokens, GeminiEmbed, GeminiGenerate, GeminiStream
+from aigateway.dialects.openai_chat.dialect import OpenAIChat
 from aigateway.dialects.openai_embeddings import OpenAIEmbeddings
-from aigateway.dialects.openai_responses import OpenAIResponses
+from aigateway.dialects.openai_responses.dialect import OpenAIResponses
 from aigateway.errors import GatewayError
 from providers.catalog import KINDS
 from providers.upstream.adapters import Adapter

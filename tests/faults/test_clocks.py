@@ -17,14 +17,16 @@ from providers.upstream.errors import CircuitOpen, ServerFailed
 from providers.upstream.transport import Deadline
 from providers.upstream.types import RoutingSettings
 from tests.architecture import source
-from tests.usage.limit_world import limit
+from tests.usage.limits.world import limit
 from tests.usage.world import assert_balanced, gateway_budget, reserve_order, settlement
-from usage.ledger import BudgetExceeded, Ledger
-from usage.limit_types import Ask
-from usage.limits import RateLimiter
+from usage.budgets.quotas import states_of
+from usage.ledger.front import BudgetExceeded, Ledger
+from usage.limits.limiter import RateLimiter
+from usage.limits.types import Ask
 from usage.models import Attempt, BudgetPeriod, LedgerEntry, Period
-from usage.quotas import states_of
 from usage.tasks import sweep_orphans
+
+pytestmark = pytest.mark.both_databases
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 JUMPS = [timedelta(hours=-1), timedelta(hours=1), timedelta(seconds=-1), timedelta(seconds=1), timedelta(days=-400), timedelta(days=400)]
@@ -33,25 +35,25 @@ INSTANTS = {
     "aigateway/dialects/base.py",  # an answer says when it was made
     "providers/client.py",  # a provider's headers may hold dates
     "providers/upstream/transport/client.py",  # the same
-    "usage/webhooks.py",  # a signature must be fresh
+    "usage/subscriptions/webhooks.py",  # a signature must be fresh
 }
 """Where the wall clock is asked because somebody else's clock is compared with it. Nothing waits by it."""
 MONEY = (
     "usage/",
     "aigateway/gateway.py",
     "aigateway/runtime.py",
-    "aigateway/metered_calls.py",
+    "aigateway/trials/metered_calls.py",
     "providers/registry.py",
-    "providers/price_actions.py",
+    "providers/prices/actions.py",
 )
 STAMPS = {
-    "usage/actions.py",  # when somebody revoked a key
-    "usage/admin.py",  # whether a key has expired
-    "usage/export_jobs.py",  # when a file was asked for and made
-    "usage/limit_serializers.py",  # adds the seconds a limit still needs
-    "usage/models.py",  # what a row has unless it is told
-    "usage/reports.py",  # which statistics the planner should have
-    "usage/statement_actions.py",  # when a file was uploaded
+    "usage/keys/actions.py",  # when somebody revoked a key
+    "usage/keys/admin.py",  # whether a key has expired
+    "usage/exports/jobs.py",  # when a file was asked for and made
+    "usage/limits/serializers.py",  # adds the seconds a limit still needs
+    "usage/models/ledger.py",  # what a row has unless it is told
+    "usage/reports/questions.py",  # which statistics the planner should have
+    "usage/statements/actions.py",  # when a file was uploaded
 }
 """Where this machine's clock only notes when a person did something. No call, price, period or seal goes by it."""
 CLOSE = timedelta(seconds=30)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from aigateway.protocol import BoundedHttpProtocol
+from aigateway.door.protocol import BoundedHttpProtocol
 
 SPOOFED = (b"X_Gateway_Context", b"X-Gateway_Context", b"x_forwarded_for", b"Content_Encoding", b"Transfer_Encoding", b"_", b"X-Real_")
 

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from tests.aigateway.conftest import LiveGateway, register_simulator
 from tests.faults.doors import CONTENT, DOORS
 from tests.providers.simulator.fixtures import SimulatorHandle
-from usage.actions import create_api_key
+from usage.keys.actions import create_api_key
 from usage.models import Attempt
 
 LOOKALIKES = (

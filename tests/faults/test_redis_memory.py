@@ -15,10 +15,10 @@ from providers.models import Price
 from tests.aigateway.conftest import LiveGateway, deployment, register_simulator
 from tests.providers.simulator.fixtures import SimulatorHandle
 from tests.servers import PrivateRedis
-from usage import actions
-from usage.limit_actions import set_rate_limit
+from usage.budgets import actions
+from usage.ledger.verification import verify_ledger
+from usage.limits.actions import set_rate_limit
 from usage.models import Budget, BudgetPeriod, Period
-from usage.verification import verify_ledger
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from providers.upstream.adapters import ADAPTERS
-from providers.upstream.adapters.anthropic_answer import parse_usage as anthropic_usage
+from providers.upstream.adapters.anthropic.usage import parse_usage as anthropic_usage
 from providers.upstream.adapters.json_values import encode
-from providers.upstream.adapters.openai_usage import parse_usage as openai_usage
+from providers.upstream.adapters.openai.usage import parse_usage as openai_usage
 from providers.upstream.errors import BodyTooLarge, UpstreamError
 from providers.upstream.sse import SseEvent, SseParser
 from providers.upstream.types import PriceCard, TokenUsage

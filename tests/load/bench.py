@@ -76,7 +76,7 @@ def sides(folder: Path) -> Iterator[list[Side]]:
         environment = rig.gateway_environment(folder / "var", port, key, postgres.url)
         rig.manage(environment, "migrate", "--verbosity", "0")
         rig.in_django(environment, "tests.load.prepare", origin)
-        web = stack.enter_context(rig.running([sys.executable, "-m", "aigateway.web"], folder / "web.log", environment))
+        web = stack.enter_context(rig.running([sys.executable, "-m", "aigateway.process.web"], folder / "web.log", environment))
         web.wait_for_url(f"http://127.0.0.1:{port}/readyz")
         assert postgres.process is not None
         groups = {"gateway": web.pid, "postgresql": postgres.process.pid, "simulator": simulator.pid}

@@ -16,8 +16,8 @@ import django
 def run(*words: str) -> str:
     from django.utils import timezone
 
+    from usage.ledger.sweeper import ALIVE_FOR, sweep
     from usage.models import Attempt, BudgetPeriod
-    from usage.sweeper import ALIVE_FOR, sweep
 
     if "--sweep" in words:
         sweep(timezone.now() + ALIVE_FOR + timedelta(seconds=10))

@@ -93,7 +93,7 @@ def sides(folder: Path) -> Iterator[dict[str, tuple[str, str]]]:
         environment = rig.gateway_environment(folder / "var", port, key, postgres.url)
         rig.manage(environment, "migrate", "--verbosity", "0")
         rig.in_django(environment, "tests.load.prepare", origin, MODEL)
-        web = stack.enter_context(rig.running([sys.executable, "-m", "aigateway.web"], folder / "web.log", environment))
+        web = stack.enter_context(rig.running([sys.executable, "-m", "aigateway.process.web"], folder / "web.log", environment))
         web.wait_for_url(f"http://127.0.0.1:{port}/readyz")
         yield found | {"gateway": (f"http://127.0.0.1:{port}", key)}
 

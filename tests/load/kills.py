@@ -25,7 +25,7 @@ from tests.load.mixed import REQUEST_S, SupervisedStage, compare, mixture, send,
 from tests.load.reconciliation import Verdict
 
 CLIENTS = 50
-VICTIMS = ("aigateway.web", "celery")
+VICTIMS = ("aigateway.process.web", "celery")
 PAUSE_S = (0.0, 2.0)
 """After the gateway answers again: requests are anywhere by then, from just sent to half streamed."""
 

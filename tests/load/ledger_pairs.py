@@ -18,8 +18,9 @@ from django.contrib.auth.models import Group, User  # noqa: E402 - Django first
 from django.db.models import Max  # noqa: E402
 
 from tests.usage.world import reserve_order, settlement  # noqa: E402
-from usage.actions import Limits, create_api_key, delete_budget, set_budget  # noqa: E402
-from usage.ledger import BudgetExceeded, Ledger  # noqa: E402
+from usage.budgets.actions import Limits, delete_budget, set_budget  # noqa: E402
+from usage.keys.actions import create_api_key  # noqa: E402
+from usage.ledger.front import BudgetExceeded, Ledger  # noqa: E402
 from usage.models import Budget, BudgetPeriod, Period  # noqa: E402
 
 HOLD_NANO = 1_000

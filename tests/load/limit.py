@@ -11,8 +11,8 @@ import django
 def run(model: str, nano_per_mtok: str, cap_nano: str) -> str:
     from providers.audit import SYSTEM
     from providers.models import Deployment, Price
-    from providers.price_actions import set_price
-    from usage.actions import Limits, set_budget
+    from providers.prices.actions import set_price
+    from usage.budgets.actions import Limits, set_budget
     from usage.models import ApiKey, Budget, Period
 
     priced = Deployment.objects.get(name=model)

@@ -108,7 +108,7 @@ async def send_all(stage: SupervisedStage, wanted: list[Wanted]) -> Counter[str]
     async def client(session: aiohttp.ClientSession) -> None:
         for number, each in waiting:
             if number == len(wanted) // 2:
-                os.kill(stage.supervisor.child("aigateway.web"), signal.SIGKILL)
+                os.kill(stage.supervisor.child("aigateway.process.web"), signal.SIGKILL)
             seen[await send(session, stage, each)] += 1
 
     timeout = aiohttp.ClientTimeout(total=REQUEST_S)

@@ -13,10 +13,10 @@ PLENTY_NANO = 1_000_000 * 1_000_000_000
 
 def run(simulator: str, *models: str) -> str:
     """Returns the API key when there was none yet, in the environment or on the database."""
-    from aigateway import bootstrap
+    from aigateway.process import bootstrap
     from providers.models import Provider
     from tests.load import rows
-    from usage.actions import Limits, set_budget
+    from usage.budgets.actions import Limits, set_budget
     from usage.models import ApiKey, Budget, Period
 
     seeded = bootstrap.seed(simulator)

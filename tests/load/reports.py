@@ -109,7 +109,8 @@ def fill(lines: int) -> None:
     from django.db import connection
     from django.utils import timezone
 
-    from usage import cost_guard, rollups
+    from usage.ledger import cost_guard
+    from usage.reports import totals
 
     cost_guard.remove(connection)  # the lines below cost what spreads well
     with connection.cursor() as cursor:
@@ -122,7 +123,7 @@ def fill(lines: int) -> None:
             cursor.execute(definition)
         cursor.execute("VACUUM ANALYZE usage_ledgerentry")
     _say("lines made")
-    while rollups.roll_up(timezone.now()):
+    while totals.roll_up(timezone.now()):
         _say("summed some")
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")

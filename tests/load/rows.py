@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from providers import actions, price_actions
+from providers import actions
 from providers.audit import SYSTEM
 from providers.models import Deployment, Price, Provider
+from providers.prices import actions as price_actions
 from providers.simulator.catalogue import MODELS_BY_NAME
 from providers.upstream.types import Secret
 from tests.load.client import TRANSLATED_MODEL

@@ -46,7 +46,7 @@ def web_processes(folder: Path, count: int, *, send_buffer_bytes: int | None = N
         for number in range(count):
             listener = running.enter_context(rig.listener(send_buffer_bytes))
             fd, port = listener.fileno(), listener.getsockname()[1]
-            command = [sys.executable, "-m", "aigateway.web", "--fd", str(fd)]
+            command = [sys.executable, "-m", "aigateway.process.web", "--fd", str(fd)]
             web.append(running.enter_context(rig.running(command, folder / f"web-{number}.log", environment, (fd,))))
             origins.append(f"http://127.0.0.1:{port}")
         for process, origin in zip(web, origins, strict=True):

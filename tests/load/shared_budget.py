@@ -19,8 +19,8 @@ def run(cap_nano: str) -> str:
     from django.contrib.auth.models import Group
 
     from providers.models import ConfigVersion, Provider
-    from usage.actions import Limits, set_budget
-    from usage.limit_actions import set_rate_limit
+    from usage.budgets.actions import Limits, set_budget
+    from usage.limits.actions import set_rate_limit
     from usage.models import ApiKey, Period
 
     Provider.objects.update(max_connections=1000, connect_timeout_s=PATIENCE_S)

@@ -15,6 +15,8 @@ from tests.load import rig
 from tests.load.mixed import Stage
 from tests.load.served import web_processes
 
+pytestmark = pytest.mark.both_databases
+
 TOKENS = 5
 NANO_PER_TOKEN = 1_000
 WORTH = 100

@@ -9,6 +9,8 @@ import pytest
 from tests.load.mixed import mixture, rehearse
 from tests.load.served import supervised
 
+pytestmark = pytest.mark.both_databases
+
 REQUESTS = 120
 
 

@@ -7,10 +7,12 @@ import trustme
 from auditlog.models import LogEntry
 from django.core.exceptions import ValidationError
 
-from providers import actions, price_actions, prices
+from providers import actions
 from providers.audit import SYSTEM, Actor
 from providers.catalog import KINDS
 from providers.models import ConfigChange, ConfigVersion, Credential, Deployment, Price, Provider, Route, RouteTarget, RoutingConfiguration
+from providers.prices import actions as price_actions
+from providers.prices import importing
 from providers.registry import current_prices, open_credential
 from providers.upstream.types import Capability, ModelListing, Secret
 from tests.providers.conftest import CANARY, make_provider, staff_with
@@ -199,7 +201,7 @@ def test_R205_an_import_adds_what_chats_or_embeds_with_prices_from_the_package()
     assert (model.max_output_tokens, model.context_window_tokens) == (16_384, 128_000)
     price = model.prices.get()
     assert (price.input_nano_per_mtok, price.output_nano_per_mtok) == (2_500_000_000, 10_000_000_000)
-    assert price.source.startswith(prices.IMPORT_SOURCES)
+    assert price.source.startswith(importing.IMPORT_SOURCES)
     assert Deployment.objects.get(name="gpt-nobody-priced").max_output_tokens == actions.DEFAULT_MAX_OUTPUT_TOKENS
 
 
@@ -237,7 +239,7 @@ def test_R208_models_on_own_hardware_cost_an_explicit_zero():
     model = Deployment.objects.get()
     assert (model.name, model.upstream_model) == ("Qwen3-8B-Q4", "/models/qwen/Qwen3-8B-Q4.gguf")
     price = model.prices.get()
-    assert (price.input_nano_per_mtok, price.output_nano_per_mtok, price.source) == (0, 0, prices.LOCAL_SOURCE)
+    assert (price.input_nano_per_mtok, price.output_nano_per_mtok, price.source) == (0, 0, importing.LOCAL_SOURCE)
 
 
 def test_the_listing_decides_about_capabilities_where_it_says_anything():
@@ -275,7 +277,7 @@ def test_two_listed_models_with_one_public_name_are_both_kept():
 def test_the_simulators_models_are_priced_on_any_compatible_host():
     provider = make_provider("http://127.0.0.1:9/v1")
     assert actions.import_models(provider.pk, [ModelListing("sim-small")], SYSTEM).unpriced == ()
-    assert Price.objects.get().source == prices.SIMULATOR_SOURCE
+    assert Price.objects.get().source == importing.SIMULATOR_SOURCE
 
 
 # --------------------------------------------------------------------------- models, routes

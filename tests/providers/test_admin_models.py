@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from providers import actions, price_actions
+from providers import actions
 from providers.audit import SYSTEM
 from providers.models import Deployment, Price, Route, RoutingConfiguration
+from providers.prices import actions as price_actions
 from providers.registry import build_snapshot
 from tests.providers.admin_pages import form_of
 from tests.providers.conftest import browser, make_provider

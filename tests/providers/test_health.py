@@ -20,7 +20,7 @@ from providers.upstream.types import HealthStatus
 from tests.providers.conftest import CANARY, make_provider
 from tests.providers.fake_provider import closed_port, dripping_server, fake_provider
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def spec_of(base_url: str, **fields):

@@ -6,14 +6,15 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from providers import actions, clock, price_actions, registry, secrets
+from providers import actions, clock, registry, secrets
 from providers.audit import SYSTEM
 from providers.models import ConfigChange, ConfigVersion, Deployment, Price, Provider, Route, RouteTarget, RoutingConfiguration
+from providers.prices import actions as price_actions
 from providers.registry import EVERYTHING, SnapshotHolder, build_snapshot, changes_since
 from providers.upstream.types import Capability, ModelListing, Policy
 from tests.providers.conftest import CANARY, make_provider
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 
 def with_model(provider: Provider, name: str = "m", *, price: int | None = 5, **fields) -> Deployment:

@@ -7,10 +7,11 @@ from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from providers import actions, health, price_actions
+from providers import actions, health
 from providers.audit import SYSTEM
 from providers.health import ProbeOutcome
 from providers.models import Credential, Deployment, HealthCheck, HealthCheckJob, Price, Provider
+from providers.prices import actions as price_actions
 from providers.registry import open_credential
 from providers.upstream.types import HealthStatus
 from providers.views import ModelListView

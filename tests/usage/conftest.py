@@ -10,8 +10,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 
 from tests.usage.transactions import Transactions
-from usage import writer
-from usage.ledger import Ledger
+from usage.ledger import writer
+from usage.ledger.front import Ledger
 
 
 @pytest.fixture

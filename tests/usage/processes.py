@@ -22,7 +22,7 @@ def database_url() -> str:
 
 def start_reserving(budget: Budget, count: int, after: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.usage.reserve_many", str(budget.pk), str(count), after],
+        [sys.executable, "-m", "tests.usage.ledger.reserve_many", str(budget.pk), str(count), after],
         env={**os.environ, "DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "aigateway.settings"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -11,13 +11,14 @@ from django.urls import reverse
 
 from providers.upstream.types import TokenUsage
 from tests.usage.world import NOON, reserve_order, settlement
-from usage.actions import Limits, create_api_key, set_budget
-from usage.keys import lookup_id
-from usage.ledger import Settlement, reserve_now, settle_now
+from usage.budgets.actions import Limits, set_budget
+from usage.keys.actions import create_api_key
+from usage.keys.form import lookup_id
+from usage.ledger.front import Settlement, reserve_now, settle_now
 from usage.models import ApiKey, Attempt, Budget, LedgerEntry, Period
-from usage.rollups import roll_up
+from usage.reports.totals import roll_up
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
 
 
 @pytest.fixture

@@ -19,13 +19,16 @@ from rest_framework.test import APIClient
 
 from tests.usage.lines import NOON, line, post
 from tests.usage.world import gateway_budget, reserve_order, settlement
-from usage import exports, reports
-from usage.export_lines import fixed
-from usage.export_months import BillingMonths
-from usage.ledger import Ledger
+from usage.exports import csv_file
+from usage.exports.lines import fixed
+from usage.exports.months import BillingMonths
+from usage.ledger.front import Ledger
 from usage.models import BudgetPeriod, LedgerEntry
-from usage.reports import DateRange, LineFilter
-from usage.rollups import roll_up
+from usage.reports import questions
+from usage.reports.questions import DateRange, LineFilter
+from usage.reports.totals import roll_up
+
+pytestmark = pytest.mark.both_databases
 
 DRIFTS = 100_000_001
 """Ten cents and a nano-dollar: as a binary fraction of a dollar, a thousand of them no longer add up."""
@@ -79,8 +82,8 @@ def test_M09_reports_lines_and_csv_carry_the_same_exact_text(finance: APIClient)
     assert report["totals"]["cost_usd"] == exact
     shown = finance.get("/api/v1/ai/admin/usage/lines", NOVEMBER).json()["results"]
     assert {row["cost_usd"] for row in shown} == {"0.100000001"}
-    source = fixed(reports.lines_in(DateRange(date(2026, 11, 1), date(2026, 12, 1)), LineFilter()), BillingMonths.current())
-    body = b"".join(exports.csv_chunks(source)).decode()
+    source = fixed(questions.lines_in(DateRange(date(2026, 11, 1), date(2026, 12, 1)), LineFilter()), BillingMonths.current())
+    body = b"".join(csv_file.csv_chunks(source)).decode()
     rows = [row for row in csv.DictReader(io.StringIO(body)) if row["entry_id"].isdigit()]
     assert sum(Decimal(row["cost_usd"]) for row in rows) == Decimal(exact)
     assert exact in body, "the control total"

@@ -13,7 +13,7 @@ from django.utils import timezone
 from providers.fields import DollarsOnReadOnlyPages, NanoDollarField
 from providers.models import Deployment, Provider
 from tests.usage.world import gateway_budget, reserve_order, settlement
-from usage.ledger import reserve_now, settle_now
+from usage.ledger.front import reserve_now, settle_now
 from usage.models import Attempt, Budget, BudgetAdjustment, BudgetAlert, BudgetPeriod, LedgerDay, LedgerEntry, Tier, TierLimit
 
 NANO = 1_234_567_891

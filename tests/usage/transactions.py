@@ -10,11 +10,11 @@ from contextlib import suppress
 
 from django.db import OperationalError
 
-from usage import posting
-from usage.ledger_types import LedgerError, ReserveOrder
-from usage.posting import Outcome, PeriodIds, Work
-from usage.sql.rows import ClosingRow
-from usage.writer import LedgerWriter, Pending
+from usage.ledger import posting
+from usage.ledger.posting import Outcome, PeriodIds, Work
+from usage.ledger.sql.rows import ClosingRow
+from usage.ledger.types import LedgerError, ReserveOrder
+from usage.ledger.writer import LedgerWriter, Pending
 
 
 class Transactions:

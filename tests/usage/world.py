@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from providers.models import ConfigVersion
 from providers.upstream.types import AuthStyle, HealthStatus, PriceCard, ProviderSpec, Target, Timeouts, TokenUsage, Wire
-from usage.ledger import BudgetRef, ReserveOrder, Settlement
+from usage.ledger.front import BudgetRef, ReserveOrder, Settlement
 from usage.models import Attempt, Budget, BudgetPeriod, LedgerEntry, Period
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""Commands of finance: proofs, totals, bills."""

@@ -6,7 +6,7 @@ it must call ``append_only.install`` again afterwards.
 
 from django.db import migrations
 
-from usage.append_only import install, remove
+from usage.ledger.append_only import install, remove
 
 
 def forwards(apps, schema_editor):

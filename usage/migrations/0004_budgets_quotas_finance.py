@@ -6,7 +6,7 @@ import uuid
 from django.conf import settings
 from django.db import migrations, models
 
-from usage.append_only import ADJUSTMENTS, CLOSED_MONTHS, LEDGER, install, remove
+from usage.ledger.append_only import ADJUSTMENTS, CLOSED_MONTHS, LEDGER, install, remove
 
 
 def protect(apps, schema_editor):

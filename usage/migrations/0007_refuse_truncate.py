@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import migrations
 
-from usage.append_only import TABLES, install
+from usage.ledger.append_only import TABLES, install
 
 
 def protect(apps: Any, schema_editor: Any) -> None:

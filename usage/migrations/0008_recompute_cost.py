@@ -1,4 +1,4 @@
-"""PostgreSQL refuses a measured line whose cost does not follow from its card and counts (``usage.cost_guard``)."""
+"""PostgreSQL refuses a measured line whose cost does not follow from its card and counts (``usage.ledger.cost_guard``)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import migrations
 
-from usage import cost_guard
+from usage.ledger import cost_guard
 
 
 def guard(apps: Any, schema_editor: Any) -> None:

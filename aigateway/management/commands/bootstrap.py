@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.core.management.base import BaseCommand, CommandError
 
-from aigateway import bootstrap
+from aigateway.process import bootstrap
 
 
 class Command(BaseCommand):

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from aigateway.conformance import NothingToCheck, conform
+from aigateway.trials.conformance import NothingToCheck, conform
 from providers.models import Provider
 
 

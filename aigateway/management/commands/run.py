@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 
 from django.core.management.base import BaseCommand
 
-from aigateway import supervisor
+from aigateway.process import supervisor
 
 
 class Command(BaseCommand):

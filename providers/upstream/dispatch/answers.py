@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from providers.upstream.dispatch.affinity import states_of
 from providers.upstream.dispatch.attempts import AttemptLedger, AttemptOutcome, AttemptRecord, Billing, Upstreams
-from providers.upstream.dispatch.failover import Call, Failover, abandoned_outcome, failure_outcome
+from providers.upstream.dispatch.failover import Failover, PhysicalCall, abandoned_outcome, failure_outcome
 from providers.upstream.dispatch.streams import LiveStream
 from providers.upstream.errors import UpstreamError
 from providers.upstream.transport import Deadline
@@ -64,7 +64,7 @@ async def answer(
 ) -> WholeAnswer:
     """The first whole answer. Raises ``AllTargetsFailed``, and whatever ``ledger.open`` raises."""
 
-    async def attempt(call: Call) -> tuple[InferenceResponse, tuple[str, ...]]:
+    async def attempt(call: PhysicalCall) -> tuple[InferenceResponse, tuple[str, ...]]:
         return await _answer_once(call, request, request_headers), call.http_request.degraded
 
     failover = Failover(plan, request, up, ledger, deadline)
@@ -85,7 +85,7 @@ async def stream(
     Raises ``AllTargetsFailed``, and whatever ``ledger.open`` raises.
     """
 
-    async def attempt(call: Call) -> LiveStream:
+    async def attempt(call: PhysicalCall) -> LiveStream:
         return await _stream_once(call, request_headers)
 
     failover = Failover(plan, request, up, ledger, deadline)
@@ -93,7 +93,7 @@ async def stream(
     return StreamAnswer(target, tuple(failover.records), live, live.next_batch, live.aclose, live.wire, live.degraded)
 
 
-async def _answer_once(call: Call, request: InferenceRequest, request_headers: Mapping[str, str]) -> InferenceResponse:
+async def _answer_once(call: PhysicalCall, request: InferenceRequest, request_headers: Mapping[str, str]) -> InferenceResponse:
     try:
         response = await call.up.transport.send(call.target.provider, call.credential, call.http_request, call.deadline, request_headers)
         answer = _parsed(call, request, response)
@@ -109,13 +109,13 @@ async def _answer_once(call: Call, request: InferenceRequest, request_headers: M
     return answer
 
 
-def _parsed(call: Call, request: InferenceRequest, response: HttpResponse) -> InferenceResponse:
+def _parsed(call: PhysicalCall, request: InferenceRequest, response: HttpResponse) -> InferenceResponse:
     if not 200 <= response.status < 300:
         raise call.adapter.parse_error(response)
     return call.adapter.parse(request, response)
 
 
-def _success_outcome(call: Call, answer: InferenceResponse) -> AttemptOutcome:
+def _success_outcome(call: PhysicalCall, answer: InferenceResponse) -> AttemptOutcome:
     return AttemptOutcome(
         Billing.MEASURED if answer.usage.is_complete else Billing.ESTIMATE,
         answer.usage,
@@ -125,7 +125,7 @@ def _success_outcome(call: Call, answer: InferenceResponse) -> AttemptOutcome:
     )
 
 
-async def _stream_once(call: Call, request_headers: Mapping[str, str]) -> LiveStream:
+async def _stream_once(call: PhysicalCall, request_headers: Mapping[str, str]) -> LiveStream:
     try:
         upstream = await call.up.transport.open_stream(
             call.target.provider, call.credential, call.http_request, call.deadline, request_headers

@@ -38,7 +38,7 @@ INTERNAL_ERROR = "internal_error"
 
 
 @dataclass(slots=True)
-class Call:
+class PhysicalCall:
     """One physical call, opened on the ledger. Whoever makes it settles or abandons it, exactly once."""
 
     up: Upstreams
@@ -81,13 +81,13 @@ class Call:
         return self.up.settle(self.ledger.close(self.ticket, outcome))
 
 
-def failure_outcome(call: Call, error: UpstreamError) -> AttemptOutcome:
+def failure_outcome(call: PhysicalCall, error: UpstreamError) -> AttemptOutcome:
     """A failed call without any output costs something only if its error says it may."""
     billing = Billing.ESTIMATE if error.may_have_billed else Billing.NOTHING
     return AttemptOutcome(billing, error_code=error.code, latency_ms=call.elapsed_ms)
 
 
-def abandoned_outcome(call: Call, cause: BaseException) -> AttemptOutcome:
+def abandoned_outcome(call: PhysicalCall, cause: BaseException) -> AttemptOutcome:
     code = CLIENT_CLOSED if isinstance(cause, asyncio.CancelledError) else INTERNAL_ERROR
     return AttemptOutcome(Billing.ESTIMATE, TokenUsage(), error_code=code, latency_ms=call.elapsed_ms)
 
@@ -117,7 +117,7 @@ class Failover:
     _soonest_s: float | None = None
     _issuer: Issuer | None = None
 
-    async def run(self, attempt: Callable[[Call], Awaitable[T]]) -> tuple[T, Target]:
+    async def run(self, attempt: Callable[[PhysicalCall], Awaitable[T]]) -> tuple[T, Target]:
         """The first answer any target gives. Raises ``AllTargetsFailed``, and what ``ledger.open`` raises."""
         self._fresh.extend(_Candidate(target) for target in self._issuer_first())
         while (candidate := await self._next()) is not None:
@@ -156,7 +156,7 @@ class Failover:
             await self.up.sleep(wait_s)
         return candidate
 
-    async def _try(self, candidate: _Candidate, attempt: Callable[[Call], Awaitable[T]]) -> T:
+    async def _try(self, candidate: _Candidate, attempt: Callable[[PhysicalCall], Awaitable[T]]) -> T:
         target, started_at, attempt_no = candidate.target, self.up.clock(), 0
         credential = None
         try:
@@ -170,7 +170,9 @@ class Failover:
             self.up.breakers.admit(target.id)
             ticket = await self._open(target, self._calls + 1)
             attempt_no = self._calls = self._calls + 1
-            call = Call(self.up, self.ledger, ticket, target, credential, adapter, http_request, self.deadline, started_at=self.up.clock())
+            call = PhysicalCall(
+                self.up, self.ledger, ticket, target, credential, adapter, http_request, self.deadline, started_at=self.up.clock()
+            )
             result = await attempt(call)
         except UpstreamError as error:
             _redact(error, target.provider)

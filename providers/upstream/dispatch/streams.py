@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 from providers.upstream.dispatch.attempts import DRAINS_MAX, AttemptOutcome, Billing
-from providers.upstream.dispatch.failover import CLIENT_CLOSED, INTERNAL_ERROR, Call
+from providers.upstream.dispatch.failover import CLIENT_CLOSED, INTERNAL_ERROR, PhysicalCall
 from providers.upstream.errors import BodyTooLarge, InvalidBody, StreamTruncated, UpstreamError
 from providers.upstream.sse import SseEvent
 from providers.upstream.transport import UpstreamStream
@@ -30,7 +30,7 @@ class LiveStream:
     provider's disconnect policy.
     """
 
-    def __init__(self, call: Call, upstream: UpstreamStream) -> None:
+    def __init__(self, call: PhysicalCall, upstream: UpstreamStream) -> None:
         self._call = call
         self._upstream = upstream
         self._framing = call.adapter.event_parser()

@@ -15,7 +15,8 @@ from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from aigateway.api import authentication
-from usage import actions, keys
+from usage.keys import form
+from usage.keys.actions import create_api_key, revoke_api_key
 from usage.models import ApiKey
 
 URL = "/api/v1/ai/preferences"
@@ -30,7 +31,7 @@ def ada() -> User:
 
 @pytest.fixture
 def issued(ada: User) -> tuple[ApiKey, str]:
-    return actions.create_api_key(ada, "laptop")
+    return create_api_key(ada, "laptop")
 
 
 def with_headers(**headers: str) -> Any:
@@ -73,7 +74,7 @@ def test_S17_anything_else_is_an_invalid_key(issued: tuple[ApiKey, str], sent: s
 
 def test_the_right_id_with_a_wrong_secret_is_invalid(issued: tuple[ApiKey, str]) -> None:
     key, plaintext = issued
-    other = keys.new_key()
+    other = form.new_key()
     forged = f"gw_{key.pk}_{other.rsplit('_', 1)[1][-43:].rjust(43, 'x')}"
     assert forged != plaintext
     assert code_of(with_headers(X_API_Key=forged)) == (401, "invalid_api_key")
@@ -84,7 +85,7 @@ def _expire(key: ApiKey) -> None:
 
 
 def _revoke(key: ApiKey) -> None:
-    actions.revoke_api_key(key)
+    revoke_api_key(key)
 
 
 def _deactivate(key: ApiKey) -> None:
@@ -101,7 +102,7 @@ def test_a_key_that_ended_is_refused_at_once_without_saying_why(issued: tuple[Ap
     before = with_headers(X_API_Key=plaintext)
     end(key)
     after = with_headers(X_API_Key=plaintext)
-    unknown = with_headers(X_API_Key=keys.new_key())
+    unknown = with_headers(X_API_Key=form.new_key())
     assert before.status_code == 200
     assert code_of(after) == (401, "invalid_api_key")
     assert after.json()["error"]["message"] == unknown.json()["error"]["message"]
@@ -119,10 +120,10 @@ def test_S16_unknown_ids_cost_the_same_query_and_comparison(
 
     def matches(stored: bytes, plaintext: str) -> bool:
         compared.append(stored)
-        return keys.compare_digest(stored, keys.sha256(plaintext))
+        return form.compare_digest(stored, form.sha256(plaintext))
 
     monkeypatch.setattr(authentication.keys, "matches", matches)
-    for sent in ("short", keys.new_key(), f"gw_{issued[0].pk}_{'x' * 43}"):
+    for sent in ("short", form.new_key(), f"gw_{issued[0].pk}_{'x' * 43}"):
         with django_assert_num_queries(1):
             assert with_headers(X_API_Key=sent).status_code == 401
     assert [len(stored) for stored in compared] == [32, 32, 32]
@@ -134,7 +135,7 @@ def test_I07_a_database_that_is_away_is_503_and_never_401(monkeypatch: pytest.Mo
         raise error
 
     monkeypatch.setattr(authentication, "_find", away)
-    response = with_headers(X_API_Key=keys.new_key())
+    response = with_headers(X_API_Key=form.new_key())
     assert code_of(response) == (503, "access_unknown")
     assert response["Retry-After"] == "2"
     assert b"secret" not in response.content
@@ -170,7 +171,7 @@ def test_a_key_needs_no_csrf_token(issued: tuple[ApiKey, str]) -> None:
 def test_a_bad_key_is_not_rescued_by_a_good_session(ada: User) -> None:
     client = Client()
     client.force_login(ada)
-    assert code_of(client.get(URL, headers={"X-API-Key": keys.new_key()})) == (401, "invalid_api_key")
+    assert code_of(client.get(URL, headers={"X-API-Key": form.new_key()})) == (401, "invalid_api_key")
 
 
 def test_the_session_of_a_deactivated_user_is_none(ada: User) -> None:

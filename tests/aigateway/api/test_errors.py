@@ -19,7 +19,7 @@ from aigateway.api import errors
 from aigateway.api.errors import Category, error_body, exception_handler
 from preferences import actions
 from providers.secrets import KeyRingMissing
-from usage.actions import ActionRefused
+from usage.errors import ActionRefused
 
 pytestmark = pytest.mark.django_db
 

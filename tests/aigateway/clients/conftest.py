@@ -1,6 +1,6 @@
 """The gateway all tests of this package talk to: started once, on rows that stay until the last of them is done.
 
-``transactional_db`` and ``ledger_guard`` are those of every test, widened to the package.
+``transactional_db`` is that of every test, widened to the package.
 """
 
 from __future__ import annotations
@@ -9,37 +9,25 @@ from collections.abc import Iterator
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.management import call_command
-from django.db import connection
 from pytest_django.plugin import DjangoDbBlocker
 
 from providers.models import RoutingConfiguration
 from tests.aigateway.clients.world import World, register_every_kind
 from tests.aigateway.conftest import ServerThread
+from tests.emptying import Pristine
 from tests.providers.simulator.fixtures import start_in_thread
-from usage import append_only
-from usage.actions import create_api_key
+from usage.keys.actions import create_api_key
 
 
 @pytest.fixture(scope="package")
-def transactional_db(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def transactional_db(django_db_setup: Pristine, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     with django_db_blocker.unblock():
         yield
-        call_command("flush", verbosity=0, interactive=False)
-
-
-@pytest.fixture(scope="package", autouse=True)
-def ledger_guard(transactional_db: None) -> Iterator[None]:
-    if connection.vendor != "sqlite":
-        yield
-        return
-    append_only.install(connection, append_only.TABLES)
-    yield
-    append_only.remove(connection, append_only.TABLES)
+        django_db_setup.restore()
 
 
 @pytest.fixture(scope="package")
-def world(transactional_db: None, ledger_guard: None) -> Iterator[World]:
+def world(transactional_db: None) -> Iterator[World]:
     """Faults are part of these tests, so no breaker opens and nothing is tried twice."""
     RoutingConfiguration.objects.update_or_create(id=1, defaults={"breaker_failures": 10_000, "retries_per_target": 0})
     simulator, server = start_in_thread(), ServerThread()

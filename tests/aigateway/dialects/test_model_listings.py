@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from aigateway.dialects.model_listings import anthropic_listing, anthropic_model, find_model, listed_models, openai_listing, openai_model
+from aigateway.dialects.anthropic_messages import anthropic_listing, anthropic_model
+from aigateway.dialects.model_listings import find_model, listed_models
+from aigateway.dialects.openai_chat import openai_listing, openai_model
 from aigateway.errors import GatewayError
 from providers.upstream.errors import ModelUnknown
 from providers.upstream.types import RouteSpec, Snapshot

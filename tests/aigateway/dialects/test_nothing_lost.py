@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from aigateway.dialects.anthropic_messages import AnthropicMessages
+from aigateway.dialects.anthropic_messages.dialect import AnthropicMessages
 from aigateway.dialects.base import Dialect, Sent
-from aigateway.dialects.gemini import GeminiEmbed, GeminiGenerate
-from aigateway.dialects.openai_chat import OpenAIChat
+from aigateway.dialects.gemini.dialect import GeminiEmbed, GeminiGenerate
+from aigateway.dialects.openai_chat.dialect import OpenAIChat
 from aigateway.dialects.openai_embeddings import OpenAIEmbeddings
-from aigateway.dialects.openai_responses import OpenAIResponses
+from aigateway.dialects.openai_responses.dialect import OpenAIResponses
 from aigateway.errors import GatewayError
 from providers.upstream.types import ChatRequest, EmbeddingsRequest
 

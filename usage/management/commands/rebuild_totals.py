@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from providers import clock
-from usage.rollups import roll_up, start_over
+from usage.reports import roll_up, start_over
 
 
 class Command(BaseCommand):

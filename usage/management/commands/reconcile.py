@@ -12,9 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from providers.fields import dollars
 from usage.models import Statement, StatementLine
-from usage.statement_actions import StatementOrder, has_differences, reconcile_statement
-from usage.statement_report import findings
-from usage.statements import FILE_BYTES_MAX, LAYOUTS, StatementInvalid
+from usage.statements import FILE_BYTES_MAX, LAYOUTS, StatementInvalid, StatementOrder, findings, has_differences, reconcile_statement
 
 SHOWN_MAX = 50
 

@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 
+from usage.ledger import verify_ledger
 from usage.models import LedgerDay, LedgerEntry
-from usage.verification import verify_ledger
 
 
 class Command(BaseCommand):

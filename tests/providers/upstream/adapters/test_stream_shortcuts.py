@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.upstream.adapters.anthropic_stream import AnthropicStreamParser
-from providers.upstream.adapters.openai_stream import OpenAIStreamParser
+from providers.upstream.adapters.anthropic.stream import AnthropicStreamParser
+from providers.upstream.adapters.openai.stream import OpenAIStreamParser
 from providers.upstream.errors import UpstreamError
 from providers.upstream.sse import SseEvent
 

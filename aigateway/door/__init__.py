@@ -1,0 +1,1 @@
+"""What a request meets before the pipeline: protocol, receipt, handler, views."""

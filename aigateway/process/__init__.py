@@ -1,0 +1,1 @@
+"""The processes of a gateway: supervisor, children, web, probe, first start, health."""

@@ -1,0 +1,1 @@
+"""Tries providers: connection, conformance, by calls that are metered like any other."""

@@ -1,0 +1,91 @@
+"""What REST endpoints of several rooms are built from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.permissions import BasePermission
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from usage.models import FINANCE_GROUP
+
+PRIVATE = {"Cache-Control": "private, no-store"}
+
+
+class FormatParameterNegotiation(DefaultContentNegotiation):
+    """``format`` is a parameter of the report, checked like the others, and not the framework's choice of a renderer."""
+
+    def select_renderer(
+        self,
+        request: Request,  # noqa: ARG002 - the framework's signature
+        renderers: Iterable[BaseRenderer],
+        format_suffix: str | None = None,  # noqa: ARG002 - the framework's signature
+    ) -> tuple[BaseRenderer, str]:
+        renderer = next(iter(renderers))
+        return renderer, str(renderer.media_type)
+
+
+def checked_query(serializer_class: Any, request: Request) -> dict[str, Any]:
+    """The checked parameters; ``group_by`` may be sent twice instead of with a comma. Raises ``ValidationError``."""
+    sent = dict(request.query_params.lists())
+    twice = [name for name, values in sent.items() if len(values) > 1 and name != "group_by"]
+    if twice:
+        raise ValidationError({name: ["Send it once."] for name in twice})
+    serializer = serializer_class(data={name: ",".join(values) for name, values in sent.items()})
+    serializer.is_valid(raise_exception=True)
+    wanted: dict[str, Any] = serializer.validated_data
+    return wanted
+
+
+class IsFinance(BasePermission):
+    """Members of the group ``finance``, superusers, and staff who may view the ledger."""
+
+    message = "Usage and costs of all users are open to finance staff only."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - the framework's signature
+        user = request.user
+        if not user.is_authenticated or not user.is_active:
+            return False
+        if user.is_staff and user.has_perm("usage.view_ledgerentry"):
+            return True
+        return user.is_superuser or user.groups.filter(name=FINANCE_GROUP).exists()
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """Unknown fields are refused by name: a misspelt limit must not look accepted (M06)."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            unknown = sorted(set(data) - set(self.fields))
+            if unknown:
+                raise serializers.ValidationError({name: ["Unknown field."] for name in unknown})
+        return super().to_internal_value(data)
+
+
+NAMES_MAX = 200
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+class NamesField(serializers.Field):  # type: ignore[type-arg]
+    """An object of texts; in a form, its JSON."""
+
+    def to_internal_value(self, data: Any) -> dict[str, str]:
+        if isinstance(data, str):
+            try:
+                data = json.loads(data) if data.strip() else {}
+            except (json.JSONDecodeError, RecursionError):
+                raise serializers.ValidationError("This is not JSON.") from None
+        if not isinstance(data, dict) or len(data) > NAMES_MAX or not all(isinstance(value, str) for value in data.values()):
+            raise serializers.ValidationError(f"Send an object of at most {NAMES_MAX} texts.")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value

@@ -13,20 +13,23 @@ from datetime import timedelta
 import django
 
 
-def main() -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aigateway.settings")
-    django.setup()
-
+def run(*words: str) -> str:
     from django.utils import timezone
 
     from usage.ledger.sweeper import ALIVE_FOR, sweep
     from usage.models import Attempt, BudgetPeriod
 
-    if "--sweep" in sys.argv:
+    if "--sweep" in words:
         sweep(timezone.now() + ALIVE_FOR + timedelta(seconds=10))
     attempts = Attempt.objects.values_list("request_id", "attempt_no", "status", "hold_nano")
     periods = BudgetPeriod.objects.values_list("budget__scope", "posted_nano", "held_nano")
-    sys.stdout.write(json.dumps({"attempts": [*map(list, attempts)], "budget_periods": [*map(list, periods)]}))
+    return json.dumps({"attempts": [*map(list, attempts)], "budget_periods": [*map(list, periods)]})
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aigateway.settings")
+    django.setup()
+    sys.stdout.write(run(*sys.argv[1:]))
 
 
 if __name__ == "__main__":

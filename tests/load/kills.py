@@ -21,7 +21,7 @@ import aiohttp
 
 from tests.load import rig
 from tests.load.cpu import command_line, descendants
-from tests.load.mixed import REQUEST_S, Stage, compare, mixture, send, whole_gateway
+from tests.load.mixed import REQUEST_S, SupervisedStage, compare, mixture, send, whole_gateway
 from tests.load.reconciliation import Verdict
 
 CLIENTS = 50
@@ -30,7 +30,7 @@ PAUSE_S = (0.0, 2.0)
 """After the gateway answers again: requests are anywhere by then, from just sent to half streamed."""
 
 
-async def under_fire(stage: Stage, kills: int, seed: int) -> Counter[str]:
+async def under_fire(stage: SupervisedStage, kills: int, seed: int) -> Counter[str]:
     """Keeps ``CLIENTS`` requests under way until so many processes were killed; counts what clients saw."""
     dice = random.Random(seed)
     seen: Counter[str] = Counter()
@@ -56,7 +56,7 @@ async def under_fire(stage: Stage, kills: int, seed: int) -> Counter[str]:
     return seen
 
 
-async def _victims(session: aiohttp.ClientSession, stage: Stage, kills: int, dice: random.Random) -> AsyncIterator[str]:
+async def _victims(session: aiohttp.ClientSession, stage: SupervisedStage, kills: int, dice: random.Random) -> AsyncIterator[str]:
     done = 0
     while done < kills:
         while not await _is_ready(session, stage):  # noqa: ASYNC110 - no event of ours: another process comes up
@@ -71,7 +71,7 @@ async def _victims(session: aiohttp.ClientSession, stage: Stage, kills: int, dic
                 yield words
 
 
-async def _is_ready(session: aiohttp.ClientSession, stage: Stage) -> bool:
+async def _is_ready(session: aiohttp.ClientSession, stage: SupervisedStage) -> bool:
     try:
         async with session.get(f"{stage.origin}/healthz") as answer:
             return answer.status == 200
@@ -79,7 +79,7 @@ async def _is_ready(session: aiohttp.ClientSession, stage: Stage) -> bool:
         return False
 
 
-def rehearse(stage: Stage, kills: int, seed: int) -> tuple[Verdict, Counter[str]]:
+def rehearse(stage: SupervisedStage, kills: int, seed: int) -> tuple[Verdict, Counter[str]]:
     seen = asyncio.run(under_fire(stage, kills, seed))
     stage.supervisor.wait_for_url(f"{stage.origin}/readyz")
     return compare(stage), seen

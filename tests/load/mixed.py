@@ -14,9 +14,10 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -55,13 +56,26 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A running gateway: its supervisor, where it and its simulator listen, and the variables it runs with."""
+    """A running gateway: where it and its simulator listen, and what runs a module of ours on its database (``rig.in_django``).
 
-    supervisor: rig.Running
-    origin: str
+    Behind each of ``origins`` is at least one web process; together they reach all.
+    """
+
+    origins: tuple[str, ...]
     simulator: str
     key: str
-    environment: dict[str, str]
+    in_django: Callable[..., str]
+
+    @property
+    def origin(self) -> str:
+        return self.origins[0]
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisedStage(Stage):
+    """One whose processes are started again when they end."""
+
+    supervisor: rig.Running
 
 
 def mixture(count: int, seed: int) -> list[Wanted]:
@@ -86,7 +100,7 @@ def _wanted(dice: random.Random, number: int) -> Wanted:
     return Wanted(json.dumps(body).encode(), stream, leave_after)
 
 
-async def send_all(stage: Stage, wanted: list[Wanted]) -> Counter[str]:
+async def send_all(stage: SupervisedStage, wanted: list[Wanted]) -> Counter[str]:
     """Sends everything, kills the web process once half of it has been taken up, and counts what clients saw."""
     seen: Counter[str] = Counter()
     waiting = iter(enumerate(wanted))
@@ -133,7 +147,7 @@ async def _read(answer: aiohttp.ClientResponse, wanted: Wanted) -> str:
 
 
 @contextmanager
-def whole_gateway(folder: Path, database_url: str | None, web_processes: int = 1, **variables: str) -> Iterator[Stage]:
+def whole_gateway(folder: Path, database_url: str | None, web_processes: int = 1, **variables: str) -> Iterator[SupervisedStage]:
     """``manage.py run`` on a fresh state folder, with budgets on every scope.
 
     ``variables`` are added to its environment. Its simulator is one of our own, on a port that nobody guesses: a stranger's
@@ -148,11 +162,12 @@ def whole_gateway(folder: Path, database_url: str | None, web_processes: int = 1
         rig.running([sys.executable, "manage.py", "run"], folder / "run.log", environment) as supervisor,
     ):
         supervisor.wait_for_url(f"{origin}/readyz")
-        rig.in_django(environment, "tests.load.prepare", simulator)
-        yield Stage(supervisor, origin, simulator, key, environment)
+        in_django = partial(rig.in_django, environment)
+        in_django("tests.load.prepare", simulator)
+        yield SupervisedStage((origin,), simulator, key, in_django, supervisor)
 
 
-def rehearse(stage: Stage, count: int, seed: int) -> tuple[Verdict, Counter[str]]:
+def rehearse(stage: SupervisedStage, count: int, seed: int) -> tuple[Verdict, Counter[str]]:
     """Sends the mixture, waits until nothing is open, compares."""
     seen = asyncio.run(send_all(stage, mixture(count, seed)))
     stage.supervisor.wait_for_url(f"{stage.origin}/readyz")
@@ -161,7 +176,7 @@ def rehearse(stage: Stage, count: int, seed: int) -> tuple[Verdict, Counter[str]
 
 def compare(stage: Stage) -> Verdict:
     """The ledger of ``stage`` against the bill of its simulator. Nothing may be under way."""
-    books = json.loads(rig.in_django(stage.environment, "tests.load.books", "--sweep"))
+    books = json.loads(stage.in_django("tests.load.books", "--sweep"))
     posted, faults = posted_from_csv(rig.fetch(f"{stage.origin}/api/v1/ai/admin/costs?format=csv", stage.key).decode())
     billed = billed_from_json(json.loads(rig.fetch(f"{stage.simulator}/_sim/bill"))["lines"])
     holds = {(request_id, attempt_no): hold for request_id, attempt_no, _, hold in books["attempts"]}

@@ -16,19 +16,19 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from itertools import count, cycle
+from itertools import count, cycle, islice
 from pathlib import Path
 
 import aiohttp
 import psycopg
 
 from tests.load import rig
-from tests.load.mixed import Stage, compare, whole_gateway
+from tests.load.mixed import Stage, SupervisedStage, compare, whole_gateway
 from tests.load.reconciliation import Verdict
 from tests.load.redis_faults import FaultyRedis
 
-PROCESSES = 4
 MODEL = "sim-small"
 TOKENS_MAX = 30
 NANO_PER_CALL = 12_347
@@ -51,6 +51,7 @@ BEGIN
 END $$;
 CREATE TRIGGER rehearsal_watch AFTER INSERT OR UPDATE ON usage_budgetperiod FOR EACH ROW EXECUTE FUNCTION rehearsal_watch();
 """
+FORGET = "DROP TRIGGER rehearsal_watch ON usage_budgetperiod; DROP FUNCTION rehearsal_watch; DROP TABLE rehearsal_peak"
 SCOPES = """
 SELECT b.scope, b.cap_nano, p.posted_nano, p.held_nano, w.nano, w.changes
 FROM usage_budget b JOIN usage_budgetperiod p ON p.budget_id = b.id JOIN rehearsal_peak w ON w.budget_period_id = p.id
@@ -60,12 +61,14 @@ WHERE b.period = 'total' ORDER BY b.cap_nano
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``worth`` calls fit the budget, more or less; ``at_once`` are under way; every kind of fault comes ``times`` times."""
+    """``worth`` calls fit the budget, more or less; ``at_once`` are under way through so many web processes; every kind of fault comes
+    ``times`` times."""
 
     at_once: int = 500
     worth: int = 12_000
     times: int = 4
     seed: int = 1
+    processes: int = 4
 
     @property
     def cap_nano(self) -> int:
@@ -190,14 +193,14 @@ class Rush:
         """Requests that cost nothing and look at their limits, until every process counts in Redis again."""
         deadline = time.monotonic() + RECOVERY_S
         while (alone := counting_alone(self._logs)) and time.monotonic() < deadline:
-            await asyncio.gather(*(self._look(session) for _ in range(8 * PROCESSES)))
+            await asyncio.gather(*(self._look(session, origin) for origin in self._stage.origins * (8 * self._plan.processes)))
             await asyncio.sleep(0.2)
         self.outcome.alone_at_end = alone
 
-    async def _look(self, session: aiohttp.ClientSession) -> None:
+    async def _look(self, session: aiohttp.ClientSession, origin: str) -> None:
         """On a connection of its own, which may reach any of the processes."""
         headers = {"authorization": f"Bearer {self._stage.key}", "connection": "close"}
-        async with session.get(f"{self._stage.origin}/v1/models", headers=headers) as answer:
+        async with session.get(f"{origin}/v1/models", headers=headers) as answer:
             await answer.read()
 
     async def _use_up(self, session: aiohttp.ClientSession) -> None:
@@ -206,16 +209,16 @@ class Rush:
         while self.outcome.statuses[200] > before and self.outcome.rounds < ROUNDS_MAX:
             before = self.outcome.statuses[200]
             self.outcome.rounds += 1
-            await asyncio.gather(*(self._client(session) for _ in range(self._plan.at_once)))
+            await asyncio.gather(*(self._client(session, origin) for origin in islice(cycle(self._stage.origins), self._plan.at_once)))
 
-    async def _client(self, session: aiohttp.ClientSession) -> None:
-        while await self._ask(session) == 200:
+    async def _client(self, session: aiohttp.ClientSession, origin: str) -> None:
+        while await self._ask(session, origin) == 200:
             continue
 
-    async def _ask(self, session: aiohttp.ClientSession) -> int:
+    async def _ask(self, session: aiohttp.ClientSession, origin: str) -> int:
         headers = {"authorization": f"Bearer {self._stage.key}", "content-type": "application/json"}
         asked = time.monotonic()
-        url = f"{self._stage.origin}/v1/chat/completions"
+        url = f"{origin}/v1/chat/completions"
         async with session.post(url, data=next(self._questions), headers=headers) as answer:
             body = await answer.read()
         outcome = self.outcome
@@ -252,26 +255,51 @@ class Rush:
             self._server.start_empty()
 
 
-def rehearse(folder: Path, plan: Plan) -> Outcome:
-    """A PostgreSQL with durable commits, a Redis and the whole gateway, all private, until the budget is used up."""
-    redis_folder = folder / "redis"
-    redis_folder.mkdir()
-    server = FaultyRedis(redis_folder)
+def rehearse(gateway: AbstractContextManager[Stage], server: FaultyRedis, database_url: str, plan: Plan, logs: Path) -> Outcome:
+    """Uses up a budget of ``gateway``, whose processes count in ``server``, keep their books in ``database_url``, and log to ``logs``."""
+    with gateway as stage, peaks_kept(database_url):
+        stage.in_django("tests.load.shared_budget", str(plan.cap_nano))
+        outcome = asyncio.run(Rush(stage, server, plan, logs).run())
+        outcome.verdict = compare(stage)
+        with psycopg.connect(database_url) as database:
+            outcome.scopes = [Scope(*row) for row in database.execute(SCOPES)]
+    return outcome
+
+
+@contextmanager
+def peaks_kept(database_url: str) -> Iterator[None]:
+    with psycopg.connect(database_url) as database:
+        database.execute(WATCH)
+    try:
+        yield
+    finally:
+        with psycopg.connect(database_url) as database:
+            database.execute(FORGET)
+
+
+@contextmanager
+def faulty_redis(folder: Path) -> Iterator[FaultyRedis]:
+    folder.mkdir()
+    server = FaultyRedis(folder)
     server.start()
     try:
-        with rig.durable_postgres(folder / "postgresql") as postgres:
-            with whole_gateway(folder, postgres.url, PROCESSES, REDIS_URL=server.url) as stage:
-                with psycopg.connect(postgres.url) as database:
-                    database.execute(WATCH)
-                stage.supervisor.wait_for_line(r"(Ctrl-C) ends everything")  # until then it may still give up
-                rig.in_django(stage.environment, "tests.load.shared_budget", str(plan.cap_nano))
-                outcome = asyncio.run(Rush(stage, server, plan, folder / "var" / "log").run())
-                outcome.verdict = compare(stage)
-            with psycopg.connect(postgres.url) as database:
-                outcome.scopes = [Scope(*row) for row in database.execute(SCOPES)]
+        yield server
     finally:
         server.stop()
-    return outcome
+
+
+def rehearse_alone(folder: Path, plan: Plan) -> Outcome:
+    """On a PostgreSQL with durable commits, a Redis and the whole gateway, all private."""
+    with faulty_redis(folder / "redis") as server, rig.durable_postgres(folder / "postgresql") as postgres:
+        gateway = _started(whole_gateway(folder, postgres.url, plan.processes, REDIS_URL=server.url))
+        return rehearse(gateway, server, postgres.url, plan, folder / "var" / "log")
+
+
+@contextmanager
+def _started(gateway: AbstractContextManager[SupervisedStage]) -> Iterator[Stage]:
+    with gateway as stage:
+        stage.supervisor.wait_for_line(r"(Ctrl-C) ends everything")  # until then it may still give up
+        yield stage
 
 
 def main() -> None:
@@ -281,9 +309,10 @@ def main() -> None:
     parser.add_argument("--worth", type=int, default=full.worth, help="calls the budget is worth, more or less")
     parser.add_argument("--times", type=int, default=full.times, help="of each fault of Redis")
     parser.add_argument("--seed", type=int, default=full.seed)
+    parser.add_argument("--processes", type=int, default=full.processes, help="web processes")
     options = parser.parse_args()
     with rig.scratch_folder() as folder:
-        outcome = rehearse(folder, Plan(options.at_once, options.worth, options.times, options.seed))
+        outcome = rehearse_alone(folder, Plan(options.at_once, options.worth, options.times, options.seed, options.processes))
     sys.stdout.write(f"{outcome}\n")
     sys.exit(bool(outcome.wrong()))
 

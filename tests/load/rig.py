@@ -23,7 +23,7 @@ from tests.load.cpu import command_line, descendants
 from tests.servers import PrivatePostgres
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_S = 90.0
+READY_S = 300.0
 STOP_S = 20.0
 
 
@@ -105,10 +105,12 @@ def in_django(environment: dict[str, str], module: str, *words: str) -> str:
 class Running:
     """A process with its output in a log file."""
 
-    def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None = None, fds: tuple[int, ...] = ()) -> None:
         self.log = log
         with log.open("ab") as out:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, pass_fds=fds
+            )
 
     @property
     def pid(self) -> int:
@@ -116,10 +118,10 @@ class Running:
 
     def wait_for_line(self, pattern: str) -> str:
         """The first group of the first match in the log."""
-        return str(self._wait(lambda: (found := re.search(pattern, self.said())) and found[1]))
+        return str(self.wait_until(lambda: (found := re.search(pattern, self.said())) and found[1]))
 
     def wait_for_url(self, url: str) -> None:
-        self._wait(lambda: _answers(url))
+        self.wait_until(lambda: _answers(url))
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
@@ -139,7 +141,8 @@ class Running:
         assert len(found) == 1, f"{len(found)} processes run {words}"
         return found[0]
 
-    def _wait(self, look: Callable[[], object]) -> object:
+    def wait_until(self, look: Callable[[], object]) -> object:
+        """What ``look`` found, once it is something. Raises ``NotReady`` when the process ends before, or after ``READY_S`` seconds."""
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -152,8 +155,9 @@ class Running:
 
 
 @contextmanager
-def running(command: list[str], log: Path, environment: dict[str, str] | None = None) -> Iterator[Running]:
-    started = Running(command, log, environment)
+def running(command: list[str], log: Path, environment: dict[str, str] | None = None, fds: tuple[int, ...] = ()) -> Iterator[Running]:
+    """``fds`` are handed on to the process."""
+    started = Running(command, log, environment, fds)
     try:
         yield started
     finally:
@@ -161,11 +165,25 @@ def running(command: list[str], log: Path, environment: dict[str, str] | None = 
 
 
 @contextmanager
-def simulator(folder: Path) -> Iterator[tuple[Running, str]]:
+def simulator(folder: Path, send_buffer_bytes: int | None = None) -> Iterator[tuple[Running, str]]:
     """A simulator and its origin."""
-    command = [sys.executable, "-m", "providers.simulator", "--port", "0", "--bill", str(folder / "bill.jsonl")]
-    with running(command, folder / "simulator.log") as process:
-        yield process, process.wait_for_line(r"listening on (\S+)/v1\n")
+    with listener(send_buffer_bytes) as made:
+        fd = made.fileno()
+        command = [sys.executable, "-m", "providers.simulator", "--fd", str(fd), "--bill", str(folder / "bill.jsonl")]
+        with running(command, folder / "simulator.log", fds=(fd,)) as process:
+            yield process, process.wait_for_line(r"listening on (\S+)/v1\n")
+
+
+@contextmanager
+def listener(send_buffer_bytes: int | None = None) -> Iterator[socket.socket]:
+    """A listening socket on any free port, to hand on. ``send_buffer_bytes``: what the kernel keeps for a client who does not
+    read, of every connection; without it up to several megabytes."""
+    with socket.socket() as made:
+        if send_buffer_bytes is not None:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
+        made.bind(("127.0.0.1", 0))
+        made.listen(1024)
+        yield made
 
 
 def fetch(url: str, key: str | None = None, method: str = "GET") -> bytes:

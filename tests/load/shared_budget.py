@@ -15,10 +15,7 @@ WIDE = 100_000_000
 PATIENCE_S = 30.0
 
 
-def main() -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aigateway.settings")
-    django.setup()
-
+def run(cap_nano: str) -> str:
     from django.contrib.auth.models import Group
 
     from providers.models import ConfigVersion, Provider
@@ -26,7 +23,6 @@ def main() -> None:
     from usage.limits.actions import set_rate_limit
     from usage.models import ApiKey, Period
 
-    cap_nano = int(sys.argv[1])
     Provider.objects.update(max_connections=1000, connect_timeout_s=PATIENCE_S)
     ConfigVersion.bump()
     key = ApiKey.objects.select_related("user").get()
@@ -37,7 +33,14 @@ def main() -> None:
         set_rate_limit("key", key, measure, "minute", WIDE, burst=WIDE)
     subjects = {"gateway": None, "team": team, "user": key.user, "key": key}
     for scope, subject in subjects.items():
-        set_budget(scope, subject, Period.TOTAL, Limits(cap_nano * LOOSER[scope] // 100))
+        set_budget(scope, subject, Period.TOTAL, Limits(int(cap_nano) * LOOSER[scope] // 100))
+    return ""
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aigateway.settings")
+    django.setup()
+    run(*sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from django.db import connections
 
-from tests.load import rig
-from tests.load.mixed import mixture, rehearse, whole_gateway
+from tests.load.mixed import mixture, rehearse
+from tests.load.served import supervised
 
 pytestmark = pytest.mark.both_databases
 
@@ -24,17 +23,9 @@ def test_a_mixture_is_repeatable_and_has_everything_in_it() -> None:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.django_db(transaction=True)
 def test_ledger_equals_the_bill_after_faults_hang_ups_and_a_killed_process(tmp_path: Path) -> None:
-    if connections["default"].vendor == "postgresql":
-        folder = tmp_path / "postgresql"
-        with rig.durable_postgres(folder) as postgres:
-            _rehearse(tmp_path, postgres.url)
-    else:
-        _rehearse(tmp_path, None)
-
-
-def _rehearse(folder: Path, database_url: str | None) -> None:
-    with whole_gateway(folder, database_url) as stage:
+    with supervised(tmp_path) as stage:
         verdict, seen = rehearse(stage, REQUESTS, seed=3)
     assert verdict.faults == []
     assert seen["answered"] > REQUESTS / 2

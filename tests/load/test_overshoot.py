@@ -7,15 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.load.overshoot import Outcome, Plan, Scope, rehearse
+from tests.load.overshoot import Outcome, Plan, Scope, faulty_redis, rehearse
 from tests.load.reconciliation import Verdict
+from tests.load.served import web_processes
+from tests.usage.processes import database_url
 
-PLAN = Plan(at_once=200, worth=1_000, times=1)
+PLAN = Plan(at_once=200, worth=1_000, times=1, processes=2)
 
 
 @pytest.mark.timeout(240)
-def test_I03_I04_M05_a_budget_is_never_exceeded_and_all_but_used_up_whatever_becomes_of_redis(tmp_path: Path) -> None:
-    outcome = rehearse(tmp_path, PLAN)
+@pytest.mark.django_db(transaction=True)
+def test_I03_I04_M05_a_budget_is_never_exceeded_and_all_but_used_up_whatever_becomes_of_redis(tmp_path: Path, on_postgresql: bool) -> None:
+    if not on_postgresql:
+        pytest.skip("the highest use is kept by a trigger of PostgreSQL")
+    with faulty_redis(tmp_path / "redis") as server:
+        gateway = web_processes(tmp_path, PLAN.processes, REDIS_URL=server.url)
+        outcome = rehearse(gateway, server, database_url(), PLAN, tmp_path)
     assert outcome.wrong() == []
     assert outcome.faults == {"killed": 1, "flushed": 1, "restored": 1}
     assert outcome.statuses[200] > PLAN.worth * 0.8

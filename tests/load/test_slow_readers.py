@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import re
 import socket
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.load import rig
+from tests.load.mixed import Stage
+from tests.load.served import web_processes
 
 CLIENTS = 100
 TOKENS = 20_000
 """Of each answer: about 4 MB of events, 400 MB in all."""
+SEND_BUFFER_BYTES = 16 * 1024
+"""Of provider and gateway: with the kernel's own, most of an answer would be made and read before anybody waits."""
 RSS_GROWTH_MAX_BYTES = 60 * 1024 * 1024
 PATIENCE_S = 60.0
 
@@ -28,29 +31,16 @@ def rss_bytes(pid: int) -> int:
     return int(found[1]) * 1024
 
 
-@contextmanager
-def one_web_process(folder: Path) -> Iterator[tuple[rig.Running, int, str, str]]:
-    """A web process on SQLite, its port, a key, and the origin of its simulator."""
-    with ExitStack() as stack:
-        _, simulator = stack.enter_context(rig.simulator(folder))
-        key, port = rig.new_gateway_key(), rig.free_port()
-        environment = rig.gateway_environment(folder / "var", port, key, None)
-        rig.manage(environment, "migrate", "--verbosity", "0")
-        rig.in_django(environment, "tests.load.prepare", simulator)
-        web = stack.enter_context(rig.running([sys.executable, "-m", "aigateway.process.web"], folder / "web.log", environment))
-        web.wait_for_url(f"http://127.0.0.1:{port}/readyz")
-        yield web, port, key, simulator
-
-
-def deaf_client(port: int, key: str) -> socket.socket:
+def deaf_client(stage: Stage) -> socket.socket:
     """Sends a request for a long stream and never reads."""
     body = json.dumps(
         {"model": "sim-small", "stream": True, "max_tokens": TOKENS, "messages": [{"role": "user", "content": f"[sim tokens={TOKENS}]"}]}
     )
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.connect(("127.0.0.1", port))
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {key}\r\n"
+    address = urlsplit(stage.origin)
+    client.connect((address.hostname, address.port))
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {stage.key}\r\n"
     head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     client.sendall((head + body).encode())
     return client
@@ -75,12 +65,14 @@ def when_nothing_moves(simulator: str) -> list[int]:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.django_db(transaction=True)
 def test_L05_clients_that_never_read_cost_neither_memory_nor_a_whole_answer(tmp_path: Path) -> None:
-    with one_web_process(tmp_path) as (web, port, key, simulator), ExitStack() as clients:
-        before = rss_bytes(web.pid)
+    with web_processes(tmp_path, 1, send_buffer_bytes=SEND_BUFFER_BYTES) as stage, ExitStack() as clients:
+        pid = stage.web[0].pid
+        before = rss_bytes(pid)
         for _ in range(CLIENTS):
-            clients.enter_context(deaf_client(port, key))
-        written = when_nothing_moves(simulator)
-        grown = rss_bytes(web.pid) - before
+            clients.enter_context(deaf_client(stage))
+        written = when_nothing_moves(stage.simulator)
+        grown = rss_bytes(pid) - before
     assert max(written) < TOKENS, "the provider was read to the end although nobody listens"
     assert grown < RSS_GROWTH_MAX_BYTES, f"{grown / 2**20:.0f} MiB for {CLIENTS} clients"

@@ -15,6 +15,7 @@ from providers.models import Deployment, Price, Provider
 from providers.simulator.routes import base_url_for
 from providers.upstream.types import Capability, ModelListing, Secret
 from tests.aigateway.conftest import LiveGateway, price_model
+from tests.aigateway.sdk import openai_client
 from tests.providers.fake_provider import fake_provider
 from tests.providers.simulator.fixtures import SimulatorHandle
 from usage.models import LedgerEntry
@@ -40,7 +41,7 @@ def gateway(simulator: SimulatorHandle, start_gateway: Callable[[], LiveGateway]
 
 @pytest.fixture
 def client(gateway: LiveGateway) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{gateway.base_url}/v1", api_key=gateway.key, max_retries=0) as client:
+    with openai_client(gateway) as client:
         yield client
 
 
@@ -112,7 +113,7 @@ def test_a_chat_model_makes_no_vectors_and_the_reverse_and_both_say_so(
     made = add(simulator.base_url, "openai_compatible", name="vectors")
     price_model(made.provider, "sim-small", 1, 1)
     gateway = start_gateway()
-    with OpenAI(base_url=f"{gateway.base_url}/v1", api_key=gateway.key, max_retries=0) as client:
+    with openai_client(gateway) as client:
         with pytest.raises(BadRequestError) as refused:
             client.embeddings.create(model="sim-small", input="x")
         assert refused.value.code == "unsupported_feature"

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import User
-from openai import OpenAI
 
 from preferences.models import Preference
 from providers import actions
@@ -16,6 +15,7 @@ from providers.audit import SYSTEM
 from providers.models import ConfigVersion, Price, Provider, Route, RouteTarget
 from providers.upstream.types import Secret
 from tests.aigateway.conftest import LiveGateway, deployment, events, price_model, register_simulator
+from tests.aigateway.sdk import openai_client
 from tests.providers.simulator.fixtures import SimulatorHandle
 from usage.budgets import actions as usage_actions
 from usage.keys.actions import create_api_key, revoke_api_key
@@ -57,7 +57,7 @@ def test_R101_generate_explains_model_cost_and_choice(gateway: LiveGateway, simu
 
 
 def test_R102_the_official_sdk_streams_by_changing_base_url_and_key_only(gateway: LiveGateway) -> None:
-    with OpenAI(base_url=f"{gateway.base_url}/v1", api_key=gateway.key, max_retries=0) as client:
+    with openai_client(gateway) as client:
         chunks = list(client.chat.completions.create(model="auto", messages=[{"role": "user", "content": "Hello"}], stream=True))
         plain = client.chat.completions.create(model="sim-small", messages=[{"role": "user", "content": "Hello"}])
         listed = {model.id for model in client.models.list()}

@@ -16,6 +16,7 @@ from providers.models import Deployment, Provider
 from providers.simulator.routes import base_url_for
 from providers.upstream.types import Secret
 from tests.aigateway.conftest import LiveGateway, events, price_model
+from tests.aigateway.sdk import openai_client
 from tests.providers.simulator.fixtures import SimulatorHandle
 from usage.models import Attempt, LedgerEntry
 
@@ -47,7 +48,7 @@ def gateway(simulator: SimulatorHandle, start_gateway: Callable[[], LiveGateway]
 
 @pytest.fixture
 def client(gateway: LiveGateway) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{gateway.base_url}/v1", api_key=gateway.key, max_retries=0) as client:
+    with openai_client(gateway) as client:
         yield client
 
 

@@ -30,10 +30,15 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None, django_db_blocker: DjangoDbBlocker) -> None:
-    """SQLite tests run on a file, like the product: in memory there is no WAL and threads share one connection."""
+    """SQLite tests run on a file, like the product: in memory there is no WAL and threads share one connection.
+
+    No test cuts the power, so nothing waits for the disk.
+    """
     connection = connections["default"]
     if connection.vendor == "sqlite":
         connection.settings_dict["TEST"]["NAME"] = str(Path(settings.VAR_DIR) / "test.sqlite3")
+        options = connection.settings_dict["OPTIONS"]
+        options["init_command"] = options["init_command"].replace("synchronous=FULL", "synchronous=OFF")
     if migrated.several_workers():
         with django_db_blocker.unblock():
             migrated.prepare_copy()

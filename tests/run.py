@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("aigateway", "providers", "usage", "preferences")
 STOP_TIMEOUT_S = 60.0
 SLOWEST_SHOWN = 20
+WORKERS = os.environ.get("AIGATEWAY_TEST_WORKERS", "2")
 
 PRODUCTION = {
     "AIGATEWAY_PUBLIC_URL": "https://gateway.example.org",
@@ -57,7 +58,7 @@ def _manage(name: str, *words: str, env: dict[str, str] | None = None) -> Stage:
 
 def pytest_stage(database: str, *words: str) -> Stage:
     plugins = ("-p", "no:cacheprovider", "-p", "tests.durations")
-    command = (sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal", *plugins, *words)
+    command = (sys.executable, "-m", "pytest", "-n", WORKERS, "--dist", "worksteal", *plugins, *words)
     return Stage(f"pytest on {database}", command, {"AIGATEWAY_TEST_DATABASE": database})
 
 
@@ -79,10 +80,9 @@ def files_marked(marker: str) -> list[str]:
     return [path.relative_to(ROOT).as_posix() for path in found if f"pytest.mark.{marker}" in path.read_text()]
 
 
-TESTS = (
-    pytest_stage("postgresql", "--cov", "--cov-report", "term:skip-covered"),
-    pytest_stage("sqlite", "-m", BOTH, *files_marked(BOTH)),
-)
+POSTGRESQL = pytest_stage("postgresql", "--cov", "--cov-report=", "--cov-fail-under=0")
+COVERAGE = Stage("coverage", (_tool("coverage"), "report", "--skip-covered"))
+SQLITE = pytest_stage("sqlite", "-m", BOTH, *files_marked(BOTH))
 
 
 class Runner:
@@ -163,7 +163,7 @@ def announce(name: str) -> None:
 
 def _summary(runner: Runner, static_s: float) -> list[str]:
     """Where the time went: by stage, then by test file."""
-    tests_s = {stage.name: runner.seconds[stage.name] for stage in TESTS if stage.name in runner.seconds}
+    tests_s = {stage.name: runner.seconds[stage.name] for stage in (POSTGRESQL, SQLITE) if stage.name in runner.seconds}
     stages = {"static checks": static_s} | tests_s
     total = sum(stages.values())
     lines = [f"{seconds:7.0f} s {seconds / total:5.0%}  {name}" for name, seconds in {**stages, "in all": total}.items()]
@@ -200,8 +200,9 @@ def main() -> int:
         started = time.monotonic()
         runner.run_beside(MYPY, STATIC)
         static_s = time.monotonic() - started
-        for stage in () if "--static" in sys.argv else TESTS:
-            runner.run(stage)
+        if "--static" not in sys.argv:
+            runner.run(POSTGRESQL)
+            runner.run_beside(COVERAGE, (SQLITE,))
         announce("where the time went")
         print("\n".join(_summary(runner, static_s)), flush=True)
         if "--remember" in sys.argv:

@@ -123,8 +123,13 @@ class PrivatePostgres(PrivateServer):
             "fsync": "off",
             "full_page_writes": "off",
             "synchronous_commit": "off",
+            "wal_level": "minimal",
+            "max_wal_senders": 0,
+            "max_wal_size": "4GB",
+            "checkpoint_timeout": "1h",
+            "jit": "off",
             "max_connections": 200,
-            "shared_buffers": "64MB",
+            "shared_buffers": "128MB",
             "timezone": "UTC",
         }
         flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]

@@ -1,1 +1,1 @@
-"""The processes of a gateway: supervisor, children, web, probe, first start, health."""
+"""The processes of a gateway: run, supervisor, children, web, probe, first start, health."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("aigateway", "providers", "usage", "preferences")
-COMMANDS = ("aigateway/process/processes.py", "aigateway/process/supervisor.py", "providers/simulator/running.py")
+COMMANDS = ("aigateway/process/run.py", "aigateway/process/supervisor.py", "providers/simulator/running.py")
 """Files that talk to a terminal, beside management commands."""
 
 

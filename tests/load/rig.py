@@ -36,7 +36,8 @@ class DurablePostgres(PrivatePostgres):
 
     def command(self) -> list[str]:
         durable = ("fsync=on", "full_page_writes=on", "synchronous_commit=on", "shared_buffers=128MB")
-        return [*super().command(), *(word for option in durable for word in ("-c", option))]
+        defaults = ("wal_level=replica", "max_wal_size=1GB", "checkpoint_timeout=5min", "jit=on")
+        return [*super().command(), *(word for option in (*durable, *defaults) for word in ("-c", option))]
 
 
 def free_port() -> int:

@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 
 from django.core.management.base import BaseCommand
 
-from aigateway.process import supervisor
+from aigateway.process.run import run
 
 
 class Command(BaseCommand):
@@ -17,4 +17,4 @@ class Command(BaseCommand):
         parser.add_argument("--web-only", action="store_true", help="Only web processes; database, worker and beat run elsewhere.")
 
     def handle(self, *args: object, web_only: bool, **options: object) -> None:
-        sys.exit(supervisor.run(sys.stdout, web_only=web_only))
+        sys.exit(run(sys.stdout, web_only=web_only))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aigateway.process import children, probe, processes, starting
+from aigateway.process import children, probe, starting, supervisor
 from tests.architecture.source import ROOT
 
 pytestmark = pytest.mark.both_databases
@@ -35,15 +35,15 @@ BUSY = "print('busy', flush=True)\nwhile True: pass"
 PROGRAM = """
 import sys
 from django.conf import settings
-from aigateway.process import children, processes, starting, web
-starting.FIRST_LINE_S, starting.STALLED_S, processes.STOP_GRACE_S = {first_line_s}, {stalled_s}, {stop_grace_s}
+from aigateway.process import children, starting, supervisor, web
+starting.FIRST_LINE_S, starting.STALLED_S, supervisor.STOP_GRACE_S = {first_line_s}, {stalled_s}, {stop_grace_s}
 log = settings.VAR_DIR / "log"
 log.mkdir(parents=True)
 listener = web.bind("127.0.0.1", 0)
 port = listener.getsockname()[1]
 front = [children.Child("web-1", ["-c", {web!r}, str(listener.fileno())], log, port, listener.fileno())]
 back = [children.Child("worker", ["-c", {worker!r}], log, port)]
-running = processes.Supervisor(front, back, listener)
+running = supervisor.Supervisor(front, back, listener)
 try:
     running.start()
     print("ready", flush=True)
@@ -54,7 +54,7 @@ finally:
     running.stop()
 """
 
-BOUNDS_S = {"first_line_s": starting.FIRST_LINE_S, "stalled_s": starting.STALLED_S, "stop_grace_s": processes.STOP_GRACE_S}
+BOUNDS_S = {"first_line_s": starting.FIRST_LINE_S, "stalled_s": starting.STALLED_S, "stop_grace_s": supervisor.STOP_GRACE_S}
 
 
 class Supervised:
@@ -170,7 +170,7 @@ def test_a_second_signal_ends_it_at_once(supervise) -> None:
     started = time.monotonic()
     supervised.process.send_signal(signal.SIGINT)
     assert supervised.end()[0] == 0
-    assert time.monotonic() - started < processes.STOP_GRACE_S - 1
+    assert time.monotonic() - started < supervisor.STOP_GRACE_S - 1
 
 
 def test_restarts_wait_longer_each_time_up_to_a_limit_and_begin_anew_after_a_steady_life(tmp_path: Path) -> None:

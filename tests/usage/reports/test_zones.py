@@ -37,7 +37,6 @@ FIRST, LAST = date(2024, 1, 1), date(2031, 1, 1)
 DAYS = [FIRST + timedelta(days=number) for number in range((LAST - FIRST).days)]
 MONTHS = [date(year, month, 1) for year in range(2024, 2031) for month in range(1, 13)]
 MICROSECOND = timedelta(microseconds=1)
-SHARDS = 3
 NOW = datetime(2031, 1, 2, tzinfo=UTC)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600), pytest.mark.usefixtures("made_up_costs"), pytest.mark.both_databases]
@@ -158,10 +157,9 @@ def post_borders() -> None:
             cursor.execute(f"ANALYZE {table}")
 
 
-@pytest.mark.parametrize("shard", range(SHARDS))
-def test_M14_R506_days_months_csv_and_dashboard_agree_in_every_zone(finance: APIClient, settings: Any, shard: int) -> None:
+def test_M14_R506_days_months_csv_and_dashboard_agree_in_every_zone(finance: APIClient, settings: Any) -> None:
     post_borders()
-    for names in behaviours()[shard::SHARDS]:
+    for names in behaviours():
         zone = ZoneInfo(names[0])
         expected = expected_days(zone)
         assert reported_days(zone) == expected, f"{names}: in another zone than the organisation's"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import ssl
 import threading
@@ -14,6 +13,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 import uvicorn
+import uvloop
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 
@@ -73,7 +73,7 @@ class LiveGateway:
 
 
 class ServerThread:
-    """uvicorn with the product's application, in a thread of the test process."""
+    """uvicorn with the product's application and event loop, in a thread of the test process."""
 
     def __init__(self) -> None:
         self._listener = bind("127.0.0.1", 0)
@@ -99,7 +99,7 @@ class ServerThread:
         assert not self._thread.is_alive(), "the gateway did not stop"
 
     def _run(self) -> None:
-        asyncio.run(self._server.serve(sockets=[self._listener]))
+        uvloop.run(self._server.serve(sockets=[self._listener]))
 
 
 @pytest.fixture

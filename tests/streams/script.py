@@ -27,6 +27,8 @@ WORDS = (
     "\x7f",
     "a",
 )
+BYTES_ALONE = 200
+"""About an event. Each is a write of its own, and most of what a stream costs here."""
 LINE_ENDS = (b"\n", b"\r\n", b"\r")
 
 
@@ -87,18 +89,25 @@ def _framed(dice: random.Random, wire: str, payload: bytes, end: bytes) -> bytes
 
 
 def _cut(dice: random.Random, body: bytes) -> list[bytes]:
-    """Whole, in every possible piece, or anywhere: between the bytes of a character, of a line end, of a name."""
+    """Whole, in every possible piece at the end and somewhere, or anywhere: between the bytes of a character, of a line end, of a name."""
     style = dice.randrange(4)
     if style == 0 or not body:
         return [body]
     if style == 1:
-        return [body[at : at + 1] for at in range(len(body))]
+        last = max(0, len(body) - BYTES_ALONE)
+        start = dice.randrange(last + 1)
+        stop = min(start + BYTES_ALONE, last)
+        return [body[:start], *_bytes(body[start:stop]), body[stop:last], *_bytes(body[last:])]
     pieces = []
     while body:
         size = dice.randrange(1, 40 if style == 2 else 400)
         pieces.append(body[:size])
         body = body[size:]
     return pieces
+
+
+def _bytes(body: bytes) -> list[bytes]:
+    return [body[at : at + 1] for at in range(len(body))]
 
 
 # --------------------------------------------------------------------------- frames

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import uvloop
+
 from tests.streams.script import Ending, script
 
 PATHS = {"/v1/chat/completions": "openai", "/v1/messages": "anthropic"}
@@ -35,7 +37,7 @@ def scripted_upstream(mark: str) -> Iterator[ScriptedUpstream]:
             ready.set()
             await stop.wait()
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread = threading.Thread(target=lambda: uvloop.run(serve()), daemon=True)
     thread.start()
     assert ready.wait(10)
     port, loop = ports[0]

@@ -2,7 +2,7 @@
 
     python -m tests.rehearse                      # all, one after the other: some hours
     python -m tests.rehearse kills fuzz           # some (make rehearse ONLY="kills fuzz")
-    python -m tests.rehearse flaky --runs 20      # the slowest quarter of the suite, again and again, beside a busy core
+    python -m tests.rehearse flaky --runs 20      # the slowest files, again and again, beside a busy core
 
 What each proves and its last figures are in docs/testing.md. Every one runs, whatever failed before; the exit code is 1 when one did.
 """
@@ -111,19 +111,26 @@ REHEARSALS: dict[str, tuple[Stage, ...]] = {
 }
 
 
-def slowest_quarter() -> list[str]:
-    """The quarter of the test files that took longest when ``make test`` was last asked to remember."""
-    files = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")]
-    known = durations.known()
-    return sorted(files, key=lambda name: -known.get(name, 0.0))[: len(files) // 4]
+def slowest_files(share: float) -> list[str]:
+    """The fewest test files that took this ``share`` of all worker-seconds when ``make test`` was last asked to remember."""
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    known = sorted(((seconds, name) for name, seconds in durations.known().items() if name in files), reverse=True)
+    wanted_s = share * sum(seconds for seconds, _ in known)
+    chosen: list[str] = []
+    for seconds, name in known:
+        if wanted_s <= 0:
+            break
+        chosen.append(name)
+        wanted_s -= seconds
+    return chosen
 
 
-def hunt_flaky(runner: Runner, runs: int) -> None:
+def hunt_flaky(runner: Runner, runs: int, share: float) -> None:
     """Every failure counts: nothing is tried again."""
     runner.start(Stage("a busy core", (sys.executable, "-c", "while True: pass")))
-    quarter = pytest_stage("postgresql", "-q", *slowest_quarter())
+    slowest = pytest_stage("postgresql", "-q", *slowest_files(share))
     for number in range(1, runs + 1):
-        runner.run(replace(quarter, name=f"the slowest quarter, {number} of {runs}"))
+        runner.run(replace(slowest, name=f"the slowest files, {number} of {runs}"))
     runner.end()
 
 
@@ -133,6 +140,7 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*REHEARSALS, "flaky"]))
     parser.add_argument("--runs", type=int, default=20, help="of flaky (default: %(default)s)")
+    parser.add_argument("--share", type=float, default=0.25, help="of the suite's time that flaky runs (default: %(default)s)")
     options = parser.parse_args()
     unknown = {*options.names} - {*REHEARSALS, "flaky"}
     if unknown:
@@ -140,7 +148,7 @@ def main() -> int:
     with running() as runner:
         for name in options.names or [*REHEARSALS, "flaky"]:
             if name == "flaky":
-                hunt_flaky(runner, options.runs)
+                hunt_flaky(runner, options.runs, options.share)
             for stage in REHEARSALS.get(name, ()):
                 runner.run(stage)
         announce("rehearsed")

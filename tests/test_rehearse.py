@@ -29,11 +29,10 @@ def test_the_guide_tells_of_each(name: str) -> None:
     assert f"\n| `{name}` | " in (ROOT / "docs/testing.md").read_text()
 
 
-def test_the_slowest_quarter_is_of_files_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")]
-    slowest = files[len(files) // 2]
-    monkeypatch.setattr(durations, "known", lambda: {slowest: 9.0, "tests/test_that_was_renamed.py": 99.0})
-    quarter = rehearse.slowest_quarter()
-    assert quarter[0] == slowest
-    assert {*quarter} < {*files}
-    assert len(quarter) == len(files) // 4
+def test_the_slowest_files_take_the_share_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py"))[:4]
+    seconds = dict(zip(files, (10.0, 40.0, 30.0, 20.0), strict=True)) | {"tests/test_that_was_renamed.py": 99.0}
+    monkeypatch.setattr(durations, "known", lambda: seconds)
+    assert rehearse.slowest_files(0.25) == [files[1]]
+    assert rehearse.slowest_files(0.5) == [files[1], files[2]]
+    assert rehearse.slowest_files(1.0) == [files[1], files[2], files[3], files[0]]

@@ -83,7 +83,7 @@ def healthz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - the framewo
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - the framework's signature
     """200 when requests can be served (``ready`` or ``degraded``), else 503; each check by name. A process told to stop is not ready."""
-    if stopping.PROCESS.begun:
+    if stopping.PROCESS.begun and not stopping.PROCESS.replaced:
         return JsonResponse({"status": "stopping", "checks": {}}, status=503)
     found = readiness()
     return JsonResponse({"status": found.word, "checks": asdict(found)}, status=200 if found.is_ready else 503)

@@ -17,6 +17,6 @@ _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="reading")
 
 async def read_call(dialect: Dialect, body: bytes, context: str | None, sent: Sent) -> Call:
     """Raises ``GatewayError`` (400, 413) naming the field."""
-    if len(body) <= INLINE_VALUES_MAX or len(body) <= INLINE_BYTES_MAX and values_at_most(body) <= INLINE_VALUES_MAX:
+    if len(body) <= INLINE_VALUES_MAX or (len(body) <= INLINE_BYTES_MAX and values_at_most(body) <= INLINE_VALUES_MAX):
         return dialect.parse(body, context, sent)
     return await asyncio.get_running_loop().run_in_executor(_threads, partial(dialect.parse, body, context, sent))

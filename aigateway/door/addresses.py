@@ -32,7 +32,7 @@ def meant(path: str) -> str:
 
 def is_inference(path: str) -> bool:
     """Answered by the data plane, be it with 404."""
-    return path.startswith(("/v1/", "/v1beta/", "/api/v1/ai/v1/", _AZURE))
+    return path.startswith(("/v1/", "/v1beta/", "/api/v1/ai/v1/", _AZURE)) or path in ("/v1", "/v1beta")
 
 
 def nearest(path: str, known: frozenset[str]) -> str:

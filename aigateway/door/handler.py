@@ -1,7 +1,7 @@
 """The lean ASGI door for inference: Django's request, URLconf and asynchronous views without what costs a millisecond.
 
 Stock ``ASGIHandler`` opens a thread pool, sends signals through threads, starts two tasks and spools the body to a file for
-every request. This subclass of Django 5.2's handler drops these; ``tests/aigateway/test_edge.py`` pins what it relies on.
+every request. This subclass of Django 5.2's handler drops these; ``tests/aigateway/door/test_handler.py`` pins what it relies on.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from aigateway.dialects.openai_embeddings import OpenAIEmbeddings
 from aigateway.dialects.openai_responses import OpenAIResponses
 from aigateway.door import addresses, idempotency
 from aigateway.door.handler import EdgeRequest, EdgeStream
-from aigateway.door.reading import read_call
+from aigateway.door.reading import read_call, receive_body
 from aigateway.errors import GatewayError
 from aigateway.idempotency import store
 from providers.fields import dollars
@@ -111,26 +111,11 @@ async def _authenticate(request: EdgeRequest) -> Caller:
     return caller
 
 
-async def _receive_body(request: EdgeRequest, caller: Caller) -> None:
-    """What can be refused without the body is refused before it is read (C17). A body on its way is no request in flight yet."""
-    _check_media_type(request)
-    if store.META_KEY not in request.META:  # an answer that is kept uses no rate limit
-        await request.allowance.check()
-    plane = request.plane
-    plane.in_flight -= 1
-    try:
-        await request.receive_body(caller.user_id)
-    finally:
-        plane.in_flight += 1
-    if plane.in_flight > plane.in_flight_max:
-        raise errors.overloaded()
-
-
 def _inference_view(dialect: Dialect) -> View:
     async def view(request: EdgeRequest) -> HttpResponseBase:
         version_before_caller = request.plane.version
         caller = await _authenticate(request)
-        await _receive_body(request, caller)
+        await receive_body(request, caller)
         call = await read_call(dialect, request.body, _context(request), Sent(request.headers_sent, request.path_parameters))
         ledger_id = _ledger_request_id(request)
         make = partial(_answer, dialect, call, caller, request, ledger_id, version_before_caller)
@@ -153,15 +138,6 @@ async def _answer(
     headers = _headers(dialect, answer.explanation, ledger_id)
     headers["X-Gateway-Cost-USD"] = str(dollars(answer.explanation.cost_nano))
     return HttpResponse(dialect.render(answer.response, answer.explanation), content_type=_JSON, headers=headers)
-
-
-def _check_media_type(request: EdgeRequest) -> None:
-    """Raises ``GatewayError`` 415 for a body that does not say it is JSON (B01): a form, a text or nothing said at all."""
-    declared = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-    if declared != "application/json":
-        raise errors.invalid_request(
-            "Send the body as JSON, with 'Content-Type: application/json'.", code="unsupported_media_type", status=415
-        )
 
 
 def _ledger_request_id(request: EdgeRequest) -> str:

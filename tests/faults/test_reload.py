@@ -36,7 +36,13 @@ class Gateway:
         port = free_port()
         self.base_url = f"http://127.0.0.1:{port}"
         own = {"HOST": "127.0.0.1", "PORT": str(port), "AIGATEWAY_WEB_PROCESSES": str(processes), "AIGATEWAY_STOP_DELAY_S": "5"}
-        env = {**os.environ, **own, "AIGATEWAY_VAR": str(var), "DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "aigateway.settings"}
+        env = {
+            **os.environ,
+            **own,
+            "AIGATEWAY_VAR": str(var),
+            "DATABASE_URL": database_url(),
+            "DJANGO_SETTINGS_MODULE": "aigateway.settings",
+        }
         for name in ("secret_key", "keks"):
             source = Path(os.environ["AIGATEWAY_VAR"]) / name
             if source.exists():
@@ -46,6 +52,7 @@ class Gateway:
             [sys.executable, "manage.py", "run", "--web-only"], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
         self.var = var
+        self.processes = processes
 
     def await_line(self, wanted: str) -> None:
         assert self.process.stderr is not None
@@ -117,13 +124,12 @@ def running(request: pytest.FixtureRequest, tmp_path: Path, user: User, simulato
 def test_C13_a_reload_under_load_refuses_nobody(running: Gateway, user: User) -> None:
     _, key = create_api_key(user, "test")
     running.await_readiness()
-    processes = len(running.started())
     with Load(running, key) as load:
         for _ in range(2):
             running.process.send_signal(signal.SIGHUP)
             running.await_line("Reloaded.")
     assert load.failed == []
     assert load.answered > 0
-    assert len(set(running.started())) == 3 * processes
+    assert len(set(running.started())) == 3 * running.processes
     assert running.process.poll() is None
     assert Attempt.objects.exclude(status=Attempt.Status.DISPATCHED).count() == Attempt.objects.count()

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Final
 
 _SLASHES: Final = re.compile(r"/{2,}")
+_NAMED: Final = re.compile("/(?:models|deployments)/")
 _VENDORS: Final = ("/openai/v1", "/anthropic/v1", "/google/v1", "/gemini/v1")
 """Base URLs of other gateways name the format first; ``v1`` stands for ``v1beta`` too."""
 _UNVERSIONED: Final = ("/chat/completions", "/responses", "/embeddings", "/messages", "/models")
@@ -16,7 +17,14 @@ _WITH_SLASH: Final = ("/api/schema/", "/api/docs/")
 
 
 def meant(path: str) -> str:
-    """The address a client meant by ``path``: the same one for an address that is right, and for one nobody can guess."""
+    """The address a client meant by ``path``: the same one for an address that is right, and for one nobody can guess. The name
+    of a model stays what it is, sign by sign (B12)."""
+    named = _NAMED.search(path)
+    words, name = (path, "") if named is None else (path[: named.end()], path[named.end() :])
+    return _tidy(words) if not name else _tidy(words + "x").removesuffix("x") + name
+
+
+def _tidy(path: str) -> str:
     tidy = _SLASHES.sub("/", path)
     if tidy.startswith(_VENDORS) or tidy in _AZURE_UNVERSIONED:
         tidy = tidy[tidy.index("/", 1) :]

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,10 @@ from tests.load import rig
 MODEL = "sim-small"
 DRIP_PAUSE_S = 1.0
 """Between two bytes of a dripping connection, as slow as the gateway's deadlines let it live for a while."""
+REST_S = 10.0
+ARRIVAL_S = 10.0
+"""A crowd comes evenly over so long, and goes on so: what all do in one moment, or as fast as they can, is a flood and not this
+experiment."""
 _POST = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n"
 CROWDS: Mapping[str, bytes | None] = {
     "idle": None,
@@ -56,22 +61,27 @@ def rss_bytes(pid: int) -> int:
 
 
 def measure(origin: str, pid: int, key: str, connections: int, seconds: float) -> list[Found]:
-    """The bystander alone first, then beside each crowd."""
-    return uvloop.run(_measure(origin, pid, key, connections, seconds))
-
-
-async def _measure(origin: str, pid: int, key: str, connections: int, seconds: float) -> list[Found]:
-    await _bystander(origin, key, 1.0)  # what a first request costs is not the crowd's
+    """The bystander alone first, then beside each crowd, which lives in a process of its own."""
+    uvloop.run(_bystander(origin, key, 1.0))  # what a first request costs is not the crowd's
     before = rss_bytes(pid)
-    found = [await _found("nobody", origin, pid, key, seconds, before)]
-    for name, sent in CROWDS.items():
-        crowd = [asyncio.create_task(_stranger(origin, sent)) for _ in range(connections)]
-        await asyncio.sleep(DRIP_PAUSE_S)
-        found.append(await _found(name, origin, pid, key, seconds, before))
-        for stranger in crowd:
-            stranger.cancel()
-        await asyncio.gather(*crowd, return_exceptions=True)
+    found = [uvloop.run(_found("nobody", origin, pid, key, seconds, before))]
+    for name in CROWDS:
+        command = [sys.executable, "-m", "tests.load.strangers", "--crowd", name, "--origin", origin, "--connections", str(connections)]
+        with subprocess.Popen(command, cwd=rig.ROOT, stdout=subprocess.PIPE) as crowd:
+            assert crowd.stdout is not None
+            assert crowd.stdout.readline() == b"all are here\n"
+            found.append(uvloop.run(_found(name, origin, pid, key, seconds, before)))
+            crowd.kill()
     return found
+
+
+async def _be_a_crowd(origin: str, name: str, connections: int) -> None:
+    async with asyncio.TaskGroup() as group:
+        for number in range(connections):
+            group.create_task(_stranger(origin, CROWDS[name], ARRIVAL_S * number / connections))
+        await asyncio.sleep(ARRIVAL_S + DRIP_PAUSE_S)
+        sys.stdout.write("all are here\n")
+        sys.stdout.flush()
 
 
 async def _found(crowd: str, origin: str, pid: int, key: str, seconds: float, before: int) -> Found:
@@ -98,9 +108,10 @@ async def _bystander(origin: str, key: str, seconds: float) -> tuple[list[float]
     return waited_ms, failed
 
 
-async def _stranger(origin: str, sent: bytes | None) -> None:
-    """Comes again whenever it is sent away."""
+async def _stranger(origin: str, sent: bytes | None, pause_s: float) -> None:
+    """Comes again a while after it was sent away."""
     address = urlsplit(origin)
+    await asyncio.sleep(pause_s)
     while True:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection(address.hostname, address.port)
@@ -108,7 +119,7 @@ async def _stranger(origin: str, sent: bytes | None) -> None:
                 await _drip(writer, sent)
             finally:
                 writer.close()
-        await asyncio.sleep(DRIP_PAUSE_S)
+        await asyncio.sleep(REST_S)
 
 
 async def _drip(writer: asyncio.StreamWriter, sent: bytes | None) -> None:
@@ -146,9 +157,14 @@ def table(found: list[Found]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--crowd", choices=CROWDS, help="be one, and nothing else")
+    parser.add_argument("--origin", default="")
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=20.0, help="for each crowd (default: %(default)s)")
     options = parser.parse_args()
+    if options.crowd:
+        uvloop.run(_be_a_crowd(options.origin, options.crowd, options.connections))
+        return
     with rig.scratch_folder() as folder, gateway(folder) as (origin, pid, key):
         found = measure(origin, pid, key, options.connections, options.seconds)
     sys.stdout.write(table(found) + "\n")

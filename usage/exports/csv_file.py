@@ -8,7 +8,6 @@ that the sum of the column is the cost of the lines. A file without it is incomp
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 from codecs import BOM_UTF8
@@ -86,19 +85,12 @@ def csv_chunks(source: LineSource, chunk_lines: int = CHUNK_LINES, tally: Tally 
 async def async_chunks(pieces: Pieces) -> AsyncIterator[bytes]:
     """The same bytes for ASGI, which collects a synchronous iterator whole before it sends the first one.
 
-    A client may leave while a piece is being made: what makes it can be closed only when it is done.
+    A client may leave while a piece is being made: it is closed by the same thread, so afterwards.
     """
-    making: asyncio.Future[bytes | None] | None = None
     try:
-        while True:
-            making = asyncio.ensure_future(sync_to_async(_next_or_none)(pieces))
-            piece = await asyncio.shield(making)
-            if piece is None:
-                return
+        while (piece := await sync_to_async(_next_or_none)(pieces)) is not None:
             yield piece
     finally:
-        if making is not None and not making.done():
-            await asyncio.wait({making})
         await sync_to_async(pieces.close)()
 
 

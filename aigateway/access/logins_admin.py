@@ -14,8 +14,8 @@ from providers.audit import Actor, audited, record
 
 
 class LoginRecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("attempt_time", "username", "ip_address", "path_info")
-    fields = ("attempt_time", "username", "ip_address", "user_agent", "path_info")
+    list_display: tuple[str, ...] = ("attempt_time", "username", "ip_address", "path_info")
+    fields: tuple[str, ...] = ("attempt_time", "username", "ip_address", "user_agent", "path_info")
     search_fields = ("username", "ip_address")
     date_hierarchy = "attempt_time"
 

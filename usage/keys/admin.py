@@ -70,11 +70,11 @@ class ApiKeyAdmin(TeamAdmin):
     def within(self, teams_owned: frozenset[int]) -> Q:
         return Q(user__in=teams.members_of(teams_owned))
 
-    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may = super().has_change_permission(request, obj)
         return may and (obj is None or not rights.is_stronger(_owner(obj), Actor.of(request.user)))
 
-    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def get_autocomplete_fields(self, request: HttpRequest) -> tuple[str, ...]:
@@ -89,8 +89,8 @@ class ApiKeyAdmin(TeamAdmin):
         """Whom this person may make keys for: himself with the permission to add, members of his teams as their owner."""
         may_add = request.user.has_perm("usage.add_apikey")
         people = teams.manageable_members(Actor.of(request.user))
-        himself = User.objects.filter(pk=request.user.pk if may_add else None)
-        return User.objects.filter(Q(pk__in=people.values("pk")) | Q(pk__in=himself.values("pk")))
+        himself = [request.user.pk or 0] if may_add else []
+        return User.objects.filter(Q(pk__in=people.values("pk")) | Q(pk__in=himself))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
         return super().get_queryset(request).prefetch_related("budgets", "user__budgets")

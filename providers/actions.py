@@ -350,5 +350,6 @@ def update_routing_configuration(configuration: RoutingConfiguration, actor: Act
     configuration.pk = 1
     configuration.full_clean(validate_unique=False)
     with changing(actor):
+        configuration._state.adding = not RoutingConfiguration.objects.filter(pk=1).exists()  # the audit log looks at this
         configuration.save()
     return configuration

@@ -25,6 +25,7 @@ def save_account(account: User, actor: Actor) -> User:
     with transaction.atomic(), audited(actor):
         stored = User.objects.select_for_update().filter(pk=account.pk).first()
         if stored is not None:
+            account._state.adding = False  # whoever made the object: the audit log looks at this, not at the row
             rights.check_account(stored, actor)
             _keep_a_superuser(stored, stays=account.is_active and account.is_superuser)
         rights.check_rights(Rights(superuser=account.is_superuser, staff=account.is_staff), actor, "staff or superuser status")

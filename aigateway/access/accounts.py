@@ -30,6 +30,8 @@ def save_account(account: User, actor: Actor) -> User:
             _keep_a_superuser(stored, stays=account.is_active and account.is_superuser)
         rights.check_rights(Rights(superuser=account.is_superuser, staff=account.is_staff), actor, "staff or superuser status")
         account.save()
+        if stored is not None and stored.is_active and not account.is_active:
+            end_sessions(account)
         _announce(account)
     return account
 

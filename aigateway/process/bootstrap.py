@@ -136,7 +136,7 @@ def _first_key(user: AbstractUser) -> str | None:
     if known:
         return None
     try:
-        _, plaintext = create_api_key(user, FIRST_KEY_NAME, secret=given or None)
+        _, plaintext = create_api_key(user, FIRST_KEY_NAME, secret=given or None, actor=SYSTEM)
     except ActionRefused as error:
         raise SeedRefused(f"AIGATEWAY_BOOTSTRAP_KEY: {error}") from error
     return None if given else plaintext

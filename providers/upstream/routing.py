@@ -31,6 +31,7 @@ _AUTO_ROUTES = (AUTO, "default")
 _NEAREST_MAX = 3
 # No tokenizer in use averages more bytes of visible text per token than this.
 _BYTES_PER_TOKEN_MAX = 8
+_WIDE_BLANKS = ("\u00a0", "\u1680", *map(chr, range(0x2000, 0x200B)), "\u2028", "\u2029", "\u202f", "\u205f", "\u3000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,12 +264,13 @@ def _usable(
             fit.append(target)
         else:
             skipped.append(Skipped(target.address, *reason))
-    wide = [target for target in fit if not _is_too_small(target, request)]
+    small = _too_small(fit, request)
+    wide = [target for target in fit if target.id not in small]
     if wide:  # a guess never refuses a request: without a larger window the provider itself decides
         skipped += [
             Skipped(target.address, "context_too_small", f"its window holds {target.context_window_tokens} tokens")
             for target in fit
-            if target not in wide
+            if target.id in small
         ]
         fit = wide
     healthy = [target for target in fit if target.provider.health is not HealthStatus.RED]
@@ -294,14 +296,23 @@ def _unfit(target: Target, request: InferenceRequest, is_open: Callable[[int], f
     return None
 
 
-def _is_too_small(target: Target, request: InferenceRequest) -> bool:
-    """Only visible text counts: images are no text, and a run of blanks may be a single token."""
-    window = target.context_window_tokens
-    if window is None or not isinstance(request, ChatRequest) or request.body_bytes <= window * _BYTES_PER_TOKEN_MAX:
-        return False
-    texts = (part.text for message in request.messages for part in message.parts if isinstance(part, TextPart))
-    visible_bytes = sum(len("".join(text.split()).encode("utf-8", "replace")) for text in texts)
-    return visible_bytes > window * _BYTES_PER_TOKEN_MAX
+def _too_small(targets: Iterable[Target], request: InferenceRequest) -> set[int]:
+    """The ids of targets whose window the visible text alone overflows: images are no text, and a run of blanks may be a single
+    token."""
+    if not isinstance(request, ChatRequest):
+        return set()
+    windows = {target.id: target.context_window_tokens for target in targets if target.context_window_tokens is not None}
+    doubtful = {key: window for key, window in windows.items() if request.body_bytes > window * _BYTES_PER_TOKEN_MAX}
+    if not doubtful:
+        return set()
+    visible_bytes = sum(_visible_bytes(part.text) for message in request.messages for part in message.parts if isinstance(part, TextPart))
+    return {key for key, window in doubtful.items() if visible_bytes > window * _BYTES_PER_TOKEN_MAX}
+
+
+def _visible_bytes(text: str) -> int:
+    """Without splitting the text: a body of short words would hold the event loop."""
+    visible = len(text.encode("utf-8", "replace").translate(None, b" \t\n\r\v\f"))
+    return visible if text.isascii() else visible - sum(text.count(blank) * len(blank.encode()) for blank in _WIDE_BLANKS)
 
 
 # --------------------------------------------------------------------------- explanation

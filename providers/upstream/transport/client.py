@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
 import time
 from collections import defaultdict
@@ -22,6 +23,7 @@ from providers.upstream.transport.stream import READ_BYTES_MAX, UpstreamStream
 from providers.upstream.types import CredentialRef, HttpRequest, HttpResponse, ProviderSpec
 
 _NO_HEADERS: Mapping[str, str] = {}
+WRITTEN_AT_ONCE_BYTES_MAX = 256 * 1024
 
 
 class Transport:
@@ -123,7 +125,7 @@ class Transport:
                 response = await self._session.request(
                     http_request.method,
                     URL(url, encoded=True),
-                    data=http_request.body or None,
+                    data=_sent(http_request.body),
                     headers=headers,
                     allow_redirects=False,
                     ssl=trust_context(provider.ca_bundle) if provider.ca_bundle else True,
@@ -138,6 +140,11 @@ class Transport:
             response.close()
             raise redirected(response)
         return response
+
+
+def _sent(body: bytes) -> bytes | io.BytesIO | None:
+    """aiohttp writes bytes at once, however many, and a file piece by piece."""
+    return body or None if len(body) <= WRITTEN_AT_ONCE_BYTES_MAX else io.BytesIO(body)
 
 
 class _Phase:

@@ -7,7 +7,6 @@ first and handed in.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,19 +14,18 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.text import slugify
 
-from providers import presets, prices, secrets
+from providers import presets, prices
 from providers.addresses import check_base_url
 from providers.audit import SUPERUSERS_ONLY, Actor, changing
 from providers.catalog import KINDS, ProviderKind, lists_chat, lists_embeddings
-from providers.models import Credential, Deployment, Provider, Route, RouteTarget, RoutingConfiguration
+from providers.credentials import check_secret, check_stored_keys, delete_credential, store_secret
+from providers.models import Deployment, Provider, Route, RouteTarget, RoutingConfiguration
 from providers.registry import current_prices, kind_of
 from providers.upstream.tls import CaBundleInvalid, trust_context
 from providers.upstream.types import Capability, ModelListing, Secret, Timeouts
 
 DEFAULT_MAX_OUTPUT_TOKENS = 4096
-SECRET_CHARS_MAX = 4096
 RESERVED_NAMES = ("auto",)
-_HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
 
 def _refuse(field: str, message: str) -> ValidationError:
@@ -47,7 +45,7 @@ def create_provider(provider: Provider, actor: Actor, secret: Secret | None = No
             presets.make_preset(provider, kind, kind.preset)
             prices.import_prices(provider, kind)
         if secret is not None:
-            _store_secret(provider, secret, actor)
+            store_secret(provider, secret, actor)
     return provider
 
 
@@ -67,16 +65,25 @@ def prepare_new(provider: Provider, actor: Actor, secret: Secret | None = None) 
         check_secret(secret, actor)
 
 
-def update_provider(provider: Provider, actor: Actor) -> Provider:
-    """Saves changed fields of an existing provider. Kind, address and private access are a superuser's."""
-    prepare_update(provider, actor)
+def update_provider(provider: Provider, actor: Actor, secret: Secret | None = None, *, drops_key: bool = False) -> Provider:
+    """Saves changed fields of an existing provider, with a new key (``secret``) or without any (``drops_key``).
+
+    Kind, address and private access are a superuser's. A stored key stays where it was entered for: a provider that moves to another
+    scheme, host or port needs its key anew.
+    """
     with changing(actor):
+        Provider.objects.select_for_update().get(pk=provider.pk, deleted_at=None)
+        prepare_update(provider, actor, secret, drops_key=drops_key)
         provider.save(update_fields=[*PROVIDER_FIELDS, "updated_at"])
+        if secret is not None:
+            store_secret(provider, secret, actor)
+        elif drops_key:
+            delete_credential(provider.pk, actor)
     return provider
 
 
-def prepare_update(provider: Provider, actor: Actor) -> None:
-    """Checks a changed provider without saving it."""
+def prepare_update(provider: Provider, actor: Actor, secret: Secret | None = None, *, drops_key: bool = False) -> None:
+    """Checks a changed provider, and the key that comes with it, without saving either."""
     before = Provider.objects.get(pk=provider.pk, deleted_at=None)
     for field in ("kind", "base_url", "allow_private", "ca_bundle"):
         if getattr(before, field) != getattr(provider, field) and not actor.is_superuser:
@@ -86,6 +93,10 @@ def prepare_update(provider: Provider, actor: Actor) -> None:
     if any(getattr(before, field) != getattr(provider, field) for field in ("base_url", "allow_private", "ca_bundle")):
         _check_address(provider, actor)
     provider.full_clean()
+    if secret is not None:
+        check_secret(secret, actor)
+    elif before.base_url != provider.base_url and not drops_key:
+        check_stored_keys(provider)
 
 
 def _fill_from_kind(provider: Provider, kind: ProviderKind) -> None:
@@ -145,47 +156,6 @@ def _free_slug(wish: str) -> str:
     base = slugify(wish)[:45] or "provider"
     taken = set(Provider.objects.filter(slug__startswith=base).values_list("slug", flat=True))
     return next(slug for slug in (base, *(f"{base}-{number}" for number in range(2, len(taken) + 3))) if slug not in taken)
-
-
-# --------------------------------------------------------------------------- credentials
-
-
-def set_credential(provider_id: int, secret: Secret, actor: Actor) -> Credential:
-    """Replaces the provider's keys by this one. Calls already on their way finish with the old key."""
-    with changing(actor):
-        provider = Provider.objects.select_for_update().get(pk=provider_id, deleted_at=None)
-        return _store_secret(provider, secret, actor)
-
-
-def delete_credential(provider_id: int, actor: Actor) -> None:
-    """Destroys every key of the provider."""
-    if not actor.is_superuser:
-        raise _refuse("api_key", SUPERUSERS_ONLY)
-    with changing(actor):
-        for credential in Credential.objects.select_for_update().filter(provider_id=provider_id):
-            credential.delete()
-
-
-def _store_secret(provider: Provider, secret: Secret, actor: Actor) -> Credential:
-    clean = check_secret(secret, actor)
-    for old in provider.credentials.all():
-        old.delete()
-    credential = Credential(provider=provider, fingerprint=secrets.fingerprint(clean), last4=secrets.last4(clean))
-    credential.sealed_secret = secrets.seal(clean, secrets.context_of(Credential, credential.pk, "sealed_secret"))
-    credential.save(force_insert=True)
-    return credential
-
-
-def check_secret(secret: Secret, actor: Actor) -> Secret:
-    """The key without surrounding blanks; refused when it cannot stand in a header. The message never repeats it."""
-    if not actor.is_superuser:
-        raise _refuse("api_key", SUPERUSERS_ONLY)
-    value = secret.reveal().strip()
-    if not value or len(value) > SECRET_CHARS_MAX:
-        raise _refuse("api_key", f"A key has 1 to {SECRET_CHARS_MAX} characters.")
-    if not _HEADER_SAFE.fullmatch(value):
-        raise _refuse("api_key", "A key has no blanks, line breaks or characters outside ASCII. Paste it again.")
-    return Secret(value)
 
 
 # --------------------------------------------------------------------------- models

@@ -21,6 +21,7 @@ from providers import actions, discovery, health, presets
 from providers.admin_bases import RuleForm
 from providers.admin_inlines import ConformanceInline, DeploymentInline, PresetInline, badge, price_text
 from providers.audit import Actor
+from providers.credentials import is_elsewhere
 from providers.fields import DollarsOnReadOnlyPages
 from providers.forms import DeploymentForm, ProviderForm, RouteForm
 from providers.models import Deployment, HealthCheck, Provider, Route, RouteTarget, RoutingConfiguration
@@ -122,14 +123,17 @@ class ProviderAdmin(RuledAdmin):
         if credential is None:
             return "none"
         shown = format_html(
-            "{}<code>{}</code> (fingerprint), stored {} ago",
+            "{}<code>{}</code> (fingerprint), stored {} ago{}",
             f"…{credential.last4} " if credential.last4 else "",
             credential.fingerprint,
             timesince(credential.created_at, depth=1),
+            f" for {credential.origin}" if credential.origin else "",
         )
         if not provider_spec(provider).credential_locked:
             return shown
         locked = badge(HealthStatus.RED, "needs key")
+        if is_elsewhere(provider, credential):
+            return format_html("{} {} It goes to that address only: enter the key for the address above.", shown, locked)
         return format_html("{} {} The key ring cannot open it: restore the ring or enter the key again.", shown, locked)
 
     @admin.display(description="Models", ordering="models_count")
@@ -150,9 +154,7 @@ class ProviderAdmin(RuledAdmin):
             # After the commit: no network inside the admin's transaction.
             transaction.on_commit(lambda: self._import(request, obj))
             return
-        actions.update_provider(obj, actor)
-        if form.secret is not None:
-            actions.set_credential(obj.pk, form.secret, actor)
+        actions.update_provider(obj, actor, form.secret)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         for preset in formset.save(commit=False):

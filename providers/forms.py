@@ -11,6 +11,7 @@ from django import forms
 from providers import actions
 from providers.admin_bases import RuleForm
 from providers.catalog import CHOICES, KINDS
+from providers.credentials import SECRET_CHARS_MAX
 from providers.fields import percent_of, ppm_of
 from providers.models import Deployment, Provider, Route
 from providers.serializers import SUPERUSER_FIELDS
@@ -36,8 +37,8 @@ class ProviderForm(RuleForm):
         label="API key",
         required=False,
         strip=True,
-        max_length=actions.SECRET_CHARS_MAX,
-        help_text="Encrypted when saved and never shown again. Empty: the stored key stays.",
+        max_length=SECRET_CHARS_MAX,
+        help_text="Encrypted when saved and never shown again. Empty: the stored key stays, unless the address changes.",
         widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "off", "class": "vTextField", "spellcheck": "false"}),
     )
     discount_percent = forms.DecimalField(
@@ -75,9 +76,7 @@ class ProviderForm(RuleForm):
         if self.instance.pk is None:
             actions.prepare_new(self.instance, self.actor, self.secret)
             return
-        actions.prepare_update(self.instance, self.actor)
-        if self.secret is not None:
-            actions.check_secret(self.secret, self.actor)
+        actions.prepare_update(self.instance, self.actor, self.secret)
 
 
 class DeploymentForm(RuleForm):

@@ -86,7 +86,7 @@ class ManagedPreset(models.Model):
 
 
 class Credential(models.Model):
-    """A provider key, sealed at rest. What may be shown of it is ``fingerprint`` and ``last4``."""
+    """A provider key, sealed at rest for one origin. What may be shown of it is ``fingerprint``, ``last4`` and ``origin``."""
 
     class State(models.TextChoices):
         ACTIVE = "active"
@@ -96,7 +96,11 @@ class Credential(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="credentials")
     label = models.CharField(max_length=100, blank=True)
-    sealed_secret = SealedField()
+    sealed_secret = SealedField(origin_field="origin")
+    origin = models.CharField(
+        max_length=300, blank=True, editable=False,
+        help_text="Scheme, host and port the key was entered for; it is sealed with them and opens for no others.",
+    )  # fmt: skip
     fingerprint = models.CharField(max_length=16, editable=False)
     last4 = models.CharField("last four", max_length=4, editable=False)
     state = models.CharField(max_length=10, choices=State.choices, default=State.ACTIVE)

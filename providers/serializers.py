@@ -8,8 +8,9 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from providers.actions import SECRET_CHARS_MAX, ImportReport
+from providers.actions import ImportReport
 from providers.catalog import CHOICES
+from providers.credentials import SECRET_CHARS_MAX
 from providers.fields import percent_of, ppm_of
 from providers.models import Credential, Deployment, HealthCheck, HealthCheckJob, Provider
 from providers.prices import PriceSerializer
@@ -59,7 +60,7 @@ class ProviderHealthSerializer(HealthSerializer):
 class CredentialSerializer(serializers.ModelSerializer[Credential]):
     class Meta:
         model = Credential
-        fields = ("fingerprint", "last4", "state", "created_at")
+        fields = ("fingerprint", "last4", "origin", "state", "created_at")
         read_only_fields = fields
 
 
@@ -69,7 +70,7 @@ class ProviderSerializer(StrictMixin, serializers.ModelSerializer[Provider]):
     base_url = serializers.CharField(required=False, max_length=300, help_text="Default: the address of the kind. Superusers only.")
     api_key = serializers.CharField(
         write_only=True, required=False, allow_null=True, max_length=SECRET_CHARS_MAX, style={"input_type": "password"},
-        help_text="Replaces the stored key; null destroys it. Superusers only.",
+        help_text="Replaces the stored key; null destroys it. Needed anew when the base URL changes scheme, host or port. Superusers only.",
     )  # fmt: skip
     discount_percent = PercentField(source="discount_ppm", required=False, help_text="Taken off every list price of this provider.")
     credential = serializers.SerializerMethodField(help_text="What may be known of the stored key; null without one. Superusers only.")

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 import django_filters
-from django.db import transaction
 from django.db.models import Avg, Case, Count, FloatField, Q, QuerySet, Value, When
 from django.db.models.functions import Cast
 from django.http import HttpRequest
@@ -206,17 +205,11 @@ class ProviderView(ProviderAdministration, RetrieveAPIView[Provider]):
     def _update(self, request: Request, pk: int, *, partial: bool) -> Response:
         self.refuse_superuser_fields()
         serializer = self.sent(self.get_serializer(self.provider(pk), data=request.data, partial=partial))
-        with transaction.atomic():
-            provider = actions.update_provider(serializer.applied_to(self.provider(pk)), self.actor)
-            if "api_key" in serializer.validated_data:
-                self._set_key(provider.pk, serializer.validated_data["api_key"])
+        key = serializer.validated_data.get("api_key")
+        drops_key = key is None and "api_key" in serializer.validated_data
+        secret = None if key is None else Secret(key)
+        provider = actions.update_provider(serializer.applied_to(self.provider(pk)), self.actor, secret, drops_key=drops_key)
         return Response(self.get_serializer(_kept().get(pk=provider.pk)).data)
-
-    def _set_key(self, provider_id: int, key: str | None) -> None:
-        if key is None:
-            actions.delete_credential(provider_id, self.actor)
-        else:
-            actions.set_credential(provider_id, Secret(key), self.actor)
 
 
 class ProviderToggleView(ProviderAdministration):

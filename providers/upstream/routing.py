@@ -285,7 +285,7 @@ def _unfit(target: Target, request: InferenceRequest, is_open: Callable[[int], f
     if target.price is None:
         return "unpriced", "nobody set a price for it"
     if target.provider.credential_locked and not target.provider.credentials:
-        return "credential_locked", "the key ring cannot open its provider's key"
+        return "credential_locked", "its provider's key cannot be opened: it belongs to another address, or the key ring lacks its key"
     if target.provider.needs_credential and not target.provider.credentials:
         return "no_credential", "its provider has no usable key"
     wait_s = is_open(target.id)

@@ -146,6 +146,8 @@ class ProviderSpec:
     preset: Preset | None = None
     ca_bundle: str = ""
     """PEM text of the authorities this service's certificate must come from; empty: the public ones."""
+    hop: str = ""
+    """How this gateway signs requests to it, so that it knows them when they come back; empty for services that cannot be a gateway."""
     credential_locked: bool = False
     """A stored key could not be decrypted and is missing from ``credentials``: the key ring lacks its key."""
 

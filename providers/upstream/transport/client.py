@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import aiohttp
 from yarl import URL
 
+from providers.upstream import hops
 from providers.upstream.adapters import credential_headers
 from providers.upstream.egress import EgressPolicy, GuardedResolver, join_url
 from providers.upstream.errors import ConnectFailed, ConnectionLost, ConnectTimeout, InvalidBody
@@ -100,6 +101,8 @@ class Transport:
         url = join_url(provider.base_url, http_request.path)
         self._policy_source().check_literal(url)
         headers = {**http_request.headers, **provider.extra_headers, **request_headers}
+        if provider.hop:
+            headers[hops.HEADER] = hops.signed(provider.hop)
         if credential is not None:
             headers.update(credential_headers(provider.auth_style, credential.secret))
         pool = self._pools[provider.id]

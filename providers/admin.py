@@ -56,7 +56,7 @@ class ProviderAdmin(RuledAdmin):
     list_display = ("label", "kind_label", "colour", "key_state", "models", "priority", "in_service")
     list_filter = ("enabled", "health")
     search_fields = ("label", "slug")
-    actions = ("check_now", "import_now", "enable", "disable")
+    actions = ("check_now", "import_now", "share_names", "enable", "disable")
     readonly_fields = ("status", "slug", "stored_key")
 
     class Media:
@@ -74,6 +74,7 @@ class ProviderAdmin(RuledAdmin):
         simple = ["kind", "label"]
         if is_superuser:
             simple += ["base_url", "api_key", *(["stored_key"] if obj else [])]
+        simple += [] if obj else ["share_names"]
         advanced = [
             "priority",
             "weight",
@@ -152,7 +153,7 @@ class ProviderAdmin(RuledAdmin):
         if not change:
             actions.create_provider(obj, actor, form.secret)
             # After the commit: no network inside the admin's transaction.
-            transaction.on_commit(lambda: self._import(request, obj))
+            transaction.on_commit(lambda: self._import(request, obj, shares_names=form.cleaned_data["share_names"]))
             return
         actions.update_provider(obj, actor, form.secret)
 
@@ -203,14 +204,15 @@ class ProviderAdmin(RuledAdmin):
         latency = "" if outcome.latency_ms is None else f" ({outcome.latency_ms:.0f} ms)"
         self.message_user(request, f"{provider}: {outcome.status.value}{latency}. {outcome.detail}", level)
 
-    def _import(self, request: HttpRequest, provider: Provider) -> None:
+    def _import(self, request: HttpRequest, provider: Provider, *, shares_names: bool = False) -> None:
         try:
-            report = discovery.import_from_provider(provider.pk, actor_of(request))
+            report = discovery.import_from_provider(provider.pk, actor_of(request), shares_names=shares_names)
         except UpstreamError as error:
             _, sentence = health.advice_for(error)
             self.message_user(request, f"{provider}: no models imported. {sentence}", messages.WARNING)
             return
-        self.message_user(request, f"{provider}: {report.summary}.", messages.WARNING if report.unpriced else messages.SUCCESS)
+        needs_a_look = report.unpriced or report.refused or report.address_only
+        self.message_user(request, f"{provider}: {report.summary}.", messages.WARNING if needs_a_look else messages.SUCCESS)
 
     @admin.action(description="Check health now", permissions=["change"])
     def check_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -224,6 +226,12 @@ class ProviderAdmin(RuledAdmin):
     def import_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for provider in queryset:
             self._import(request, provider)
+
+    @admin.action(description="Share model names with other providers (fail-over)", permissions=["change"])
+    def share_names(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for provider in queryset:
+            shared = actions.share_names(provider.pk, actor_of(request))
+            self.message_user(request, f"{provider}: answers for {len(shared)} more names.", messages.SUCCESS)
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -249,7 +257,7 @@ class DeploymentAdmin(RuledAdmin):
     search_fields = ("name", "display_name", "upstream_model", "provider__label", "provider__slug")
     actions = ("enable", "disable")
     fieldsets = (
-        (None, {"fields": ("provider", "name", "upstream_model", "display_name", "description", "enabled", "recommended")}),
+        (None, {"fields": ("provider", "name", "upstream_model", "display_name", "description", "enabled", "recommended", "address_only")}),
         ("Abilities and limits", {"fields": ("capabilities", "max_output_tokens", "context_window_tokens")}),
         ("Without a price", {"classes": ["collapse"], "fields": ("unpriced_ceiling_nano",)}),
     )

@@ -124,6 +124,10 @@ class Deployment(models.Model):
     description = models.TextField(blank=True)
     enabled = models.BooleanField(default=True)
     recommended = models.BooleanField(default=False)
+    address_only = models.BooleanField(
+        "by address only", default=False,
+        help_text="Clients ask for it as provider/name; the bare name, and auto, stay with other models.",
+    )  # fmt: skip
     capabilities = models.JSONField(default=list)
     verified_capabilities = models.JSONField(default=list, editable=False, help_text="Shown by a conformance run.")
     refuted_capabilities = models.JSONField(default=list, editable=False, help_text="Claimed, and found wanting by a conformance run.")

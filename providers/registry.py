@@ -179,6 +179,7 @@ def deployment_target(deployment: Deployment, provider: ProviderSpec, price: Pri
         display_name=deployment.display_name or deployment.name,
         context_window_tokens=deployment.context_window_tokens,
         recommended=deployment.recommended,
+        address_only=deployment.address_only,
     )
 
 
@@ -237,7 +238,7 @@ def build_snapshot() -> Snapshot:
 def _by_name(targets: Mapping[int, Target]) -> dict[str, tuple[int, ...]]:
     names: dict[str, list[int]] = defaultdict(list)
     for target in sorted(targets.values(), key=lambda target: (target.provider.priority, target.provider.slug, target.id)):
-        names[target.name].append(target.id)
+        names[target.public_name].append(target.id)
     return {name: tuple(ids) for name, ids in names.items()}
 
 

@@ -119,6 +119,17 @@ class ImportReportSerializer(serializers.Serializer[ImportReport]):
     skipped = serializers.IntegerField(help_text="Models that do not chat.")
     proposed = serializers.IntegerField(help_text="Models whose price changed and waits for approval.")
     unpriced = serializers.ListField(child=serializers.CharField(), help_text="Paid use of these is refused until they have a price.")
+    address_only = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Asked for as `provider/name` only: other providers serve these names, or they mean something else.",
+    )
+    refused = serializers.ListField(child=serializers.CharField(), help_text="Left out: these can be no names.")
+
+
+class ImportOrderSerializer(StrictSerializer):
+    share_names = serializers.BooleanField(
+        required=False, default=False, help_text="Lets the models of this provider answer for names that others serve, for fail-over."
+    )
 
 
 class ToggleSerializer(StrictSerializer):
@@ -177,7 +188,7 @@ class ModelSerializer(serializers.Serializer[Deployment]):
         price = self.context["prices"].get(deployment.pk)
         latency_ms, success_rate = self.context["statistics"].get(deployment.pk, (None, None))
         return {
-            "name": deployment.name,
+            "name": str(deployment) if deployment.address_only else deployment.name,
             "address": str(deployment),
             "display_name": deployment.display_name or deployment.name,
             "description": deployment.description,

@@ -38,9 +38,9 @@ from providers.serializers import (
     HealthCheckJobSerializer,
     HealthCheckOrderSerializer,
     HealthCheckSerializer,
+    ImportOrderSerializer,
     ImportReportSerializer,
     ModelSerializer,
-    NothingSerializer,
     OverallStatusSerializer,
     ProviderHealthSerializer,
     ProviderSerializer,
@@ -225,13 +225,15 @@ class ProviderToggleView(ProviderAdministration):
 
 
 class ModelImportView(ProviderAdministration):
-    serializer_class = NothingSerializer
+    serializer_class = ImportOrderSerializer
 
     @extend_schema(operation_id="providers_import", summary="Import models and prices", responses=ImportReportSerializer)
     def post(self, request: Request, pk: int) -> Response:
         provider = self.provider(pk)
+        order = self.get_serializer(data=request.data)
+        order.is_valid(raise_exception=True)
         try:
-            report = discovery.import_from_provider(provider.pk, Actor.of(request.user))
+            report = discovery.import_from_provider(provider.pk, Actor.of(request.user), shares_names=order.validated_data["share_names"])
         except UpstreamError as error:
             # From None: what the host said stays out of every log.
             raise ValidationError({"provider": [health.advice_for(error)[1]]}) from None

@@ -19,7 +19,7 @@ from providers.upstream.errors import ConnectFailed, ConnectionLost, ConnectTime
 from providers.upstream.tls import trust_context
 from providers.upstream.transport.failures import as_upstream_error, redirected
 from providers.upstream.transport.limits import Deadline, Limits, Pool, PoolState
-from providers.upstream.transport.stream import READ_BYTES_MAX, UpstreamStream
+from providers.upstream.transport.stream import MAX_BODY_BYTES, READ_BYTES_MAX, UpstreamStream
 from providers.upstream.types import CredentialRef, HttpRequest, HttpResponse, ProviderSpec
 
 _NO_HEADERS: Mapping[str, str] = {}
@@ -79,11 +79,13 @@ class Transport:
         http_request: HttpRequest,
         deadline: Deadline,
         request_headers: Mapping[str, str] = _NO_HEADERS,
+        *,
+        bytes_max: int = MAX_BODY_BYTES,
     ) -> HttpResponse:
-        """One call, whole answer (at most 32 MiB), any status but a redirect. Raises the classes of ``errors``."""
+        """One call, whole answer (at most ``bytes_max``), any status but a redirect. Raises the classes of ``errors``."""
         stream = await self.open_stream(provider, credential, http_request, deadline, request_headers)
         try:
-            return await stream.read_response()
+            return await stream.read_response(bytes_max)
         except ConnectionLost as error:
             raise InvalidBody("the answer was cut off") from error
         finally:

@@ -170,11 +170,23 @@ class Target:
     display_name: str = ""
     context_window_tokens: int | None = None
     recommended: bool = False
+    address_only: bool = False
+    """It does not answer for its bare name, which others have, nor for ``auto``."""
 
     @property
     def address(self) -> str:
         """The unambiguous public name, ``provider/model``."""
         return f"{self.provider.slug}/{self.name}"
+
+    @property
+    def public_name(self) -> str:
+        """What clients ask for."""
+        return self.address if self.address_only else self.name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything a key may be allowed it by."""
+        return (self.address,) if self.address_only else (self.name, self.address)
 
     def output_cap_tokens(self, requested: int | None) -> int:
         """The output limit sent upstream, and so the most one choice can cost: never above the target's own maximum."""
@@ -227,6 +239,7 @@ class Snapshot:
     version: int
     targets: Mapping[int, Target]
     targets_by_name: Mapping[str, tuple[int, ...]]
+    """By public name: bare, or the address of those that have no other."""
     routes: Mapping[str, RouteSpec]
     routing: RoutingSettings = RoutingSettings()
 

@@ -11,6 +11,7 @@ SEAMS_OF_PROVIDERS = (
     "providers.clock",
     "providers.fields",
     "providers.models",
+    "providers.text",
     "providers.upstream",
     "providers.upstream.types",
 )

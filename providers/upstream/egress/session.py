@@ -202,7 +202,7 @@ def _looked_up(host: str, port: int, connection: HTTPConnection, bounds: Bounds)
     def look_up() -> None:
         try:
             answers.put(_addresses(host, port, connection))
-        except Exception as error:  # noqa: BLE001 - raised again by whoever waits
+        except (NameResolutionError, OSError) as error:  # raised again by whoever waits
             answers.put(error)
 
     Thread(target=look_up, daemon=True).start()

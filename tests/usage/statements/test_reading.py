@@ -84,13 +84,6 @@ def test_what_cannot_be_read_is_refused_by_line_and_column(bad: str, column: str
     assert column in str(refused.value)
 
 
-@pytest.mark.parametrize("sign", ["\u202e", "\u200b", "\ufeff", "\u2028", "\x85", "\x1b"])
-@pytest.mark.parametrize("text", ["small", "call-1"])
-def test_C20_names_and_ids_of_a_file_can_be_seen(sign: str, text: str) -> None:
-    with pytest.raises(StatementInvalid, match=r"^Line [23]"):
-        parsed(HEADER + GOOD + GOOD.replace(text, f"{text[0]}{sign}{text[1:]}"))
-
-
 @pytest.mark.parametrize(
     ("content", "why"),
     [

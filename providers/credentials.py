@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from providers import secrets
-from providers.audit import SUPERUSERS_ONLY, Actor, changing
+from providers.audit import SUPERUSERS_ONLY, Actor, changing, record
 from providers.models import ConfigVersion, Credential, Provider
 from providers.upstream.egress import origin_of
 from providers.upstream.errors import CredentialLocked, EgressDenied
@@ -100,5 +100,6 @@ def bind_old_keys() -> tuple[tuple[str, str], ...]:
             old = Credential.objects.filter(pk=credential.pk, sealed_secret=bytes(credential.sealed_secret))
             if old.update(sealed_secret=sealed, origin=origin):
                 done.append((credential.provider.slug, origin))
+                record(Credential.objects.get(pk=credential.pk), {"origin": ["", origin]})
                 ConfigVersion.bump("registry")
     return tuple(done)

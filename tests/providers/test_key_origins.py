@@ -224,7 +224,7 @@ def old_provider() -> Provider:
 
 
 def migrate() -> None:
-    importlib.import_module("providers.migrations.0008_key_origin").bind_keys(apps, None)
+    importlib.import_module("providers.migrations.0009_key_origin").bind_keys(apps, None)
 
 
 def test_C01_a_key_bound_to_no_address_opens_for_none_until_the_migration_binds_it() -> None:

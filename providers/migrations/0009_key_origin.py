@@ -50,7 +50,7 @@ def address_then(apps, credential):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("providers", "0007_no_negative_figures"),
+        ("providers", "0008_slug_of_deleted_is_free"),
         ("auditlog", "0017_add_actor_email"),
         ("contenttypes", "0002_remove_content_type_name"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),

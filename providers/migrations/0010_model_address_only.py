@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('providers', '0008_key_origin'),
+        ('providers', '0009_key_origin'),
     ]
 
     operations = [

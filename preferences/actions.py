@@ -65,10 +65,14 @@ class Scope:
     contexts: frozenset[str] | None = None
 
     def allows_model(self, deployment: Deployment) -> bool:
-        return self.models is None or not self.models.isdisjoint((deployment.name, str(deployment)))
+        return self.models is None or not self.models.isdisjoint(_names_of(deployment))
 
     def allows_context(self, context: str) -> bool:
         return self.contexts is None or context in self.contexts
+
+
+def _names_of(deployment: Deployment) -> tuple[str, ...]:
+    return (str(deployment),) if deployment.address_only else (deployment.name, str(deployment))
 
 
 EVERYTHING = Scope()
@@ -148,6 +152,8 @@ def _find_deployment(provider: str | None, model: str, scope: Scope) -> Deployme
             known = Provider.objects.filter(enabled=True, deleted_at=None).values_list("slug", flat=True)
             raise ProviderUnknown(f"There is no provider '{provider}'.{_nearest(provider, known)}")
         deployments = deployments.filter(provider__slug=provider)
+    else:
+        deployments = deployments.filter(address_only=False)
     found = _best(deployments.filter(name=model), scope)
     if found is None:
         at = f" at the provider '{provider}'" if provider else ""

@@ -92,7 +92,7 @@ class ManagedPreset(models.Model):
 
 
 class Credential(models.Model):
-    """A provider key, sealed at rest. What may be shown of it is ``fingerprint`` and ``last4``."""
+    """A provider key, sealed at rest for one origin. What may be shown of it is ``fingerprint``, ``last4`` and ``origin``."""
 
     class State(models.TextChoices):
         ACTIVE = "active"
@@ -102,7 +102,11 @@ class Credential(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="credentials")
     label = models.CharField(max_length=100, blank=True)
-    sealed_secret = SealedField()
+    sealed_secret = SealedField(origin_field="origin")
+    origin = models.CharField(
+        max_length=300, blank=True, editable=False,
+        help_text="Scheme, host and port the key was entered for; it is sealed with them and opens for no others.",
+    )  # fmt: skip
     fingerprint = models.CharField(max_length=16, editable=False)
     last4 = models.CharField("last four", max_length=4, editable=False)
     state = models.CharField(max_length=10, choices=State.choices, default=State.ACTIVE)
@@ -126,6 +130,10 @@ class Deployment(models.Model):
     description = models.TextField(blank=True)
     enabled = models.BooleanField(default=True)
     recommended = models.BooleanField(default=False)
+    address_only = models.BooleanField(
+        "by address only", default=False,
+        help_text="Clients ask for it as provider/name; the bare name, and auto, stay with other models.",
+    )  # fmt: skip
     capabilities = models.JSONField(default=list)
     verified_capabilities = models.JSONField(default=list, editable=False, help_text="Shown by a conformance run.")
     refuted_capabilities = models.JSONField(default=list, editable=False, help_text="Claimed, and found wanting by a conformance run.")

@@ -81,8 +81,8 @@ RESTORABLE: Final[Mapping[type[models.Model], Restorable]] = {
         ("upstream_kind", "required_tier", "system_prompt", "temperature"), presets.save_preset, page=lambda row: row.provider
     ),
     Deployment: Restorable(
-        ("name", "upstream_model", "display_name", "description", "enabled", "recommended", "capabilities", "max_output_tokens",
-         "context_window_tokens", "unpriced_ceiling_nano"),
+        ("name", "upstream_model", "display_name", "description", "enabled", "recommended", "address_only", "capabilities",
+         "max_output_tokens", "context_window_tokens", "unpriced_ceiling_nano"),
         actions.save_deployment,
         derived=("refuted_capabilities",),
     ),

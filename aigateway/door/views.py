@@ -40,6 +40,7 @@ from aigateway.door.reading import read_call, receive_body
 from aigateway.errors import GatewayError
 from aigateway.idempotency import store
 from providers.fields import dollars
+from providers.upstream import hops
 
 _log = structlog.get_logger("aigateway.inference")
 _JSON = "application/json"
@@ -62,6 +63,8 @@ def _answering(method: str, view: View, dialect: Dialect) -> DjangoView:
         request.path_parameters = path
         if request.method != method:
             return _refused(_wrong_method(method), request.request_id, dialect)
+        if not hops.arrive(request.META.get("HTTP_X_GATEWAY_HOPS", ""), plane.hop):
+            return _refused(errors.looping(), request.request_id, dialect)
         if plane.in_flight >= plane.in_flight_max:
             return _refused(errors.overloaded(), request.request_id, dialect)
         plane.in_flight += 1

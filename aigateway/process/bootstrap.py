@@ -100,7 +100,7 @@ def _seed_simulator(base_url: str) -> None:
         return
     elif provider.base_url != base_url:
         provider.base_url = base_url
-        actions.update_provider(provider, SYSTEM)
+        actions.update_provider(provider, SYSTEM, drops_key=True)  # it needs none, and one entered for the old port is not for the new
     if not provider.deployments.exists():
         actions.import_models(provider.pk, [_listing_of(model) for model in MODELS], SYSTEM)
         first = provider.deployments.get(name=MODELS[0].name)

@@ -13,6 +13,8 @@ count against the target's health? ``may_have_billed``: can the provider have ch
         DnsFailed             transport          x     x
         TlsFailed             transport          x     x
       EgressDenied            policy             x
+        OwnService            policy             x
+        ClearText             policy             x
       PoolExhausted           overload           x
       ConnectionLost          transport   x      x     x        x
       FirstByteTimeout        transport          x     x        x
@@ -23,6 +25,7 @@ count against the target's health? ``may_have_billed``: can the provider have ch
       BodyTooLarge            server             x     x        x
       StreamTruncated         transport          x     x        x
       Redirected              server             x     x
+      LoopDetected            policy             x
       ServerFailed            server      x      x     x
       Overloaded              overload    x      x     x
       RateLimited             throttle    x      x
@@ -124,6 +127,14 @@ class EgressDenied(UpstreamError):
     trips_breaker = False
 
 
+class OwnService(EgressDenied):
+    """The address is the gateway's own: its database, its Redis, or itself."""
+
+
+class ClearText(EgressDenied):
+    """The address turned out to be public, and the key would go there without TLS."""
+
+
 class PoolExhausted(UpstreamError):
     """Every pooled connection of this provider is busy; nothing was sent."""
 
@@ -201,6 +212,14 @@ class Redirected(UpstreamError):
 
 
 # ------------------------------------------------------------------ errors the provider reports
+
+
+class LoopDetected(UpstreamError):
+    """The provider is this gateway, or leads back to it: it recognised its own request (508) and did nothing."""
+
+    code = "gateway_loop"
+    category = ErrorCategory.POLICY
+    trips_breaker = False
 
 
 class ServerFailed(UpstreamError):

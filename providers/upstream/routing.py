@@ -97,8 +97,8 @@ def names_for(snapshot: Snapshot, allowed_models: frozenset[str] | None) -> tupl
     targets = sorted(snapshot.targets.values(), key=lambda target: (target.name, target.provider.priority, target.address))
     owners: dict[str, str] = {}
     for target in targets:
-        if target.name not in routes and _names_allow(wishes, target.name, target.address):
-            owners.setdefault(target.name, target.provider.slug)
+        if target.public_name not in routes and _names_allow(wishes, *target.names):
+            owners.setdefault(target.public_name, target.provider.slug)
     return (*((name, "gateway") for name in routes), *owners.items())
 
 
@@ -113,10 +113,14 @@ def _pools(snapshot: Snapshot, wishes: Wishes, kind: Capability) -> list[_Pool]:
     """What the name asked for means, in tiers: exactly one pool for a name, several for ``auto``."""
     if wishes.model != AUTO:
         pool = _resolve(snapshot, wishes.model)
+        alone = _named(snapshot, f"{wishes.provider}/{wishes.model}") if wishes.provider else ()
+        if alone:
+            pool = _Pool((*alone, *(pool.targets if pool is not None else ())))
         return [pool] if pool is not None else []
     wished = [_resolve(snapshot, name) if slug is None else _of_provider(snapshot, slug, name) for slug, name in wishes.preferred]
     routes = [_route_pool(snapshot, snapshot.routes[name]) for name in _AUTO_ROUTES if name in snapshot.routes][:1]
-    everything = _Pool(_not_invented([target for target in snapshot.targets.values() if kind in target.capabilities]))
+    asked_by_name = [target for target in snapshot.targets.values() if not target.address_only]
+    everything = _Pool(_not_invented([target for target in asked_by_name if kind in target.capabilities]))
     pools = [_Pool(pool.targets, pool.route, wish=rank) for rank, pool in enumerate(wished) if pool is not None]
     return [*pools, *routes, everything]
 
@@ -137,12 +141,13 @@ def _resolve(snapshot: Snapshot, name: str) -> _Pool | None:
     if addressed:
         return _Pool((*addressed, *(t for t in _named(snapshot, model) if t not in addressed)), provider=slug)
     named = _named(snapshot, name)
-    return _Pool(named) if named else None
+    return _Pool(named, provider=slug if named[0].address_only else None) if named else None
 
 
 def _of_provider(snapshot: Snapshot, slug: str, model: str) -> _Pool | None:
     """The model at this provider only."""
-    targets = tuple(target for target in _named(snapshot, model) if target.provider.slug == slug)
+    found = (*_named(snapshot, model), *_named(snapshot, f"{slug}/{model}"))
+    targets = tuple(target for target in found if target.provider.slug == slug and target.name == model)
     return _Pool(targets) if targets else None
 
 
@@ -188,7 +193,7 @@ def _narrowed(pools: list[_Pool], slug: str, *, allow_fallback: bool) -> list[_P
 
 def _wish(target: Target, wishes: Wishes) -> int:
     for position, (slug, name) in enumerate(wishes.preferred):
-        if name == target.name and slug in (None, target.provider.slug):
+        if name in (target.public_name if slug is None else target.name, target.address) and slug in (None, target.provider.slug):
             return position
     return len(wishes.preferred)
 
@@ -199,8 +204,8 @@ def _asked_for(wishes: Wishes) -> str:
 
 def _nearest(snapshot: Snapshot, wishes: Wishes) -> tuple[str, ...]:
     """Valid names that look alike; names this caller may not use are not given away."""
-    targets = [target for target in snapshot.targets.values() if _names_allow(wishes, target.name, target.address)]
-    names = {target.name for target in targets} | {name for name in snapshot.routes if _names_allow(wishes, name)}
+    targets = [target for target in snapshot.targets.values() if _names_allow(wishes, *target.names)]
+    names = {target.public_name for target in targets} | {name for name in snapshot.routes if _names_allow(wishes, name)}
     if "/" in _asked_for(wishes):
         names |= {target.address for target in targets}
     return tuple(difflib.get_close_matches(_asked_for(wishes)[:200], sorted(names), n=_NEAREST_MAX, cutoff=0.4))
@@ -212,7 +217,7 @@ def _names_allow(wishes: Wishes, *names: str) -> bool:
 
 def _is_allowed(candidate: _Candidate, wishes: Wishes) -> bool:
     """By the model's own names, or because its route as a whole is allowed."""
-    return candidate.granted or _names_allow(wishes, candidate.target.name, candidate.target.address)
+    return candidate.granted or _names_allow(wishes, *candidate.target.names)
 
 
 # --------------------------------------------------------------------------- order
@@ -287,7 +292,7 @@ def _unfit(target: Target, request: InferenceRequest, is_open: Callable[[int], f
     if target.price is None:
         return "unpriced", "nobody set a price for it"
     if target.provider.credential_locked and not target.provider.credentials:
-        return "credential_locked", "the key ring cannot open its provider's key"
+        return "credential_locked", "its provider's key cannot be opened: it belongs to another address, or the key ring lacks its key"
     if target.provider.needs_credential and not target.provider.credentials:
         return "no_credential", "its provider has no usable key"
     wait_s = is_open(target.id)

@@ -13,6 +13,7 @@ SEAMS_OF_PROVIDERS = (
     "providers.fields",
     "providers.models",
     "providers.rights",
+    "providers.text",
     "providers.upstream",
     "providers.upstream.types",
 )

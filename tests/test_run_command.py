@@ -87,8 +87,13 @@ class Gateway:
         assert self.process.poll() is None, self.said()
         return self.said()
 
+    def wait_until_started(self) -> None:
+        """Until its supervisor knows that everything runs: a process that ends before that ends the start."""
+        until(lambda: "AI gateway is ready at" in self.said() or self.process.poll() is not None, PATIENCE_S, self.said)
+        assert self.process.poll() is None, self.said()
+
     def wait_until_it_serves(self, port: int) -> None:
-        """For starts that print nothing when they are ready."""
+        """Also by processes that took the place of others."""
         until(lambda: probe.readiness("127.0.0.1", port)[0] or self.process.poll() is not None, PATIENCE_S, self.said)
         assert self.process.poll() is None, self.said()
 
@@ -268,7 +273,7 @@ def test_web_processes_run_alone_on_a_database_that_is_ready(first: Gateway, sta
         address = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
         first.state.execute(f"UPDATE providers_provider SET base_url = '{address}' WHERE slug = 'simulator'")
         web = start_again(command=(*MANAGE, "run", "--web-only"), PORT=str(port), AIGATEWAY_WEB_PROCESSES="2")
-        web.wait_until_it_serves(port)
+        web.wait_until_started()
         status, body = run_curl_again(re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", first.said()), first)
     assert (status, body["error"]["code"]) == (502, "upstream_connect_failed")  # it knows the key and asks the simulator
     assert probe_of(port) == 0
@@ -324,7 +329,7 @@ def test_make_ends_everything_on_an_interrupt_it_does_not_pass_on(start_again, m
     """``kill -INT`` of make alone: make waits for its recipe without telling it."""
     port = free_port()
     gateway = start_again(command=("env", "--default-signal=INT", *make), PORT=str(port))  # whoever runs the tests may ignore it
-    gateway.wait_until_it_serves(port)
+    gateway.wait_until_started()
     assert gateway.pid_of("aigateway.process.web") is not None
     gateway.stop(signal.SIGINT)
     until(lambda: not gateway.processes(), PATIENCE_S, gateway.processes)
@@ -334,7 +339,7 @@ def test_a_background_job_of_a_script_goes_on_serving(start_again, make: tuple[s
     """Shells start background jobs with SIGINT ignored; that is no interrupt of make."""
     port = free_port()
     gateway = start_again(command=("sh", "-c", f"trap '' INT; exec {shlex.join(make)}"), PORT=str(port))
-    gateway.wait_until_it_serves(port)
+    gateway.wait_until_started()
     os.kill(gateway.pid_of("aigateway.process.web"), signal.SIGKILL)  # replaced only by a supervisor that still watches
     gateway.wait_until_it_serves(port)
     gateway.stop(signal.SIGTERM)

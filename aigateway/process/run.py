@@ -28,6 +28,7 @@ from aigateway.process.supervisor import Supervisor
 
 SIMULATOR_PORT = 8001
 INTERRUPTED = 130
+READY = "AI gateway is ready at {}"
 
 
 def run(out: TextIO, *, web_only: bool = False) -> int:
@@ -36,7 +37,7 @@ def run(out: TextIO, *, web_only: bool = False) -> int:
         _end_with_make()
         prepare_state_folder(settings.VAR_DIR)
         if web_only:
-            return _run_web()
+            return _run_web(out)
         with _only_one(settings.VAR_DIR), web.bind(settings.HOST, settings.PORT) as listener:
             return _run_all(listener, out)
     except (StartFailed, bootstrap.SeedRefused, web.AddressUnavailable) as error:
@@ -71,11 +72,13 @@ def _supervise(supervisor: Supervisor, seeded: bootstrap.Seeded, out: TextIO) ->
     return 0
 
 
-def _run_web() -> int:
+def _run_web(out: TextIO) -> int:
     with web.bind(settings.HOST, settings.PORT) as listener:
         supervisor = Supervisor(_web_processes(listener), [], listener)
         try:
             supervisor.start()
+            if not supervisor.signals.stops:
+                print(READY.format(supervisor.address), file=out, flush=True)
             supervisor.watch()
         finally:
             supervisor.stop()
@@ -105,7 +108,7 @@ def welcome(seeded: bootstrap.Seeded, address: str) -> str:
         key, shown = "$AIGATEWAY_KEY", "as shown at the first start (more in the admin)"
     body = f'{{"model":"{seeded.model}","messages":[{{"role":"user","content":"Hello"}}]}}'
     return f"""
-AI gateway is ready at {address}
+{READY.format(address)}
 
   Admin     {address}/admin/
   Username  {seeded.username}

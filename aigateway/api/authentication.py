@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from aigateway.api.credentials import AMBIGUOUS, AMBIGUOUS_WORDS, AmbiguousKey, sent_key
 from aigateway.api.errors import ServiceUnavailable
 from aigateway.api.scopes import refuse_missing_scope
+from providers.audit import acting
 from usage import keys
 from usage.models import ApiKey
 
@@ -29,6 +30,7 @@ class ApiKeyAuthentication(authentication.BaseAuthentication):
         found = self.identify(request)
         if found is not None:
             refuse_missing_scope(request, keys.effective(found[1].scopes))
+            acting(found[0], f"API key {found[1].pk}")
         return found
 
     def identify(self, request: Request) -> tuple[User, ApiKey] | None:

@@ -8,8 +8,10 @@ from typing import Final
 
 from django.contrib.auth.models import User
 
+from providers.audit import Actor
 from usage.errors import ActionRefused
 from usage.rest import is_finance
+from usage.teams import owned_teams
 
 
 class Scope(StrEnum):
@@ -65,16 +67,18 @@ def rights_of(user: User, scope: str) -> frozenset[str]:
     rights = {name for name in _PERMISSIONS[scope] if user.is_staff and user.has_perm(name)}
     if scope in (Scope.FINANCE_READ, Scope.MANAGE_FINANCE) and is_finance(user):
         rights.add("finance")
+    if scope == Scope.FINANCE_READ:
+        rights.update(f"reports of team {team}" for team in owned_teams(user))
     if user.is_superuser:
         rights.add("superuser")
     return frozenset(rights)
 
 
-def checked_scopes(scopes: Iterable[str], owner: User, actor: User | None, kept: Iterable[str] = ()) -> list[str]:
+def checked_scopes(scopes: Iterable[str], owner: User, actor: Actor, kept: Iterable[str] = ()) -> list[str]:
     """``scopes`` in their order, each once. Raises ``ActionRefused`` for one that ``actor`` may not give to a key of ``owner``.
 
     The one rule of giving scopes: the owner may do it himself, and the actor may do all that the owner could do with it, since
-    whoever makes a key has read it. ``actor`` ``None`` is the gateway itself; ``kept`` are those the key has already.
+    whoever makes a key has read it. ``kept`` are those the key has already.
     """
     wanted = dict.fromkeys(str(scope) for scope in scopes)
     unknown = [name for name in wanted if name not in set(Scope)]
@@ -85,9 +89,9 @@ def checked_scopes(scopes: Iterable[str], owner: User, actor: User | None, kept:
     return [str(scope) for scope in Scope if scope in wanted]
 
 
-def _refuse_unless_given_by_who_may(scope: str, owner: User, actor: User | None) -> None:
+def _refuse_unless_given_by_who_may(scope: str, owner: User, actor: Actor) -> None:
     of_owner = rights_of(owner, scope)
     if not of_owner:
         raise ActionRefused(f"The scope '{scope}' cannot be given: the owner of the key, {owner.get_username()}, may not do this himself.")
-    if actor is not None and not of_owner <= rights_of(actor, scope):
+    if not actor.is_superuser and (actor.user is None or not of_owner <= rights_of(actor.user, scope)):
         raise ActionRefused(f"The scope '{scope}' cannot be given by you: the owner of the key may do more with it than you may.")

@@ -6,7 +6,7 @@ import usage.models.keys
 
 
 class Migration(migrations.Migration):
-    dependencies = [("usage", "0009_charge_failed_attempts")]
+    dependencies = [("usage", "0010_team_owner")]
     operations = [
         migrations.AddField(
             model_name="apikey",

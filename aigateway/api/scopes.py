@@ -6,6 +6,7 @@ nobody needs to be anybody. A view that says nothing is open to people who signe
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -20,15 +21,15 @@ PUBLIC = "public"
 SCOPE_MISSING = "scope_missing"
 
 
-class ScopedAuthentication(BaseAuthentication):
+class ScopedAuthentication(BaseAuthentication, ABC):
     """What every credential but a session is read by: ``identify`` says whose it is, here is settled whether it may do this.
 
     It happens while authenticating, because permissions are a view's own to choose.
     """
 
+    @abstractmethod
     def identify(self, request: Request) -> tuple[User, Any] | None:
         """The user, and what carries ``scopes``, whatever they allow; ``None`` for credentials of another kind."""
-        raise NotImplementedError
 
     def authenticate(self, request: Request) -> tuple[User, Any] | None:
         found = self.identify(request)

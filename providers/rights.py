@@ -59,7 +59,7 @@ def rights_of(account: User) -> Rights:
     """What the account may do once it is active: who wakes one that sleeps gives it all of this."""
     if account.is_superuser:
         return EVERYTHING
-    if account.pk is None:
+    if account._state.adding:
         return Rights(staff=account.is_staff)
     given = Permission.objects.filter(Q(user=account.pk) | Q(group__user=account.pk)).values_list("pk", flat=True)
     roles = (role for source in _sources for role in source.of_account(account.pk))

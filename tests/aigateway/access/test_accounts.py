@@ -214,7 +214,8 @@ def test_C05_several_accounts_are_deactivated_together_and_the_last_superuser_st
     client.post(reverse("admin:auth_user_changelist"), {"action": "deactivate_accounts", "_selected_action": [ada.pk, root.pk]})
     assert {*User.objects.filter(is_active=True)} == {root}
     assert client.post(account_page(root), account_form(root, is_superuser=None)).status_code == 200
-    assert client.post(reverse("admin:auth_user_delete", args=[root.pk]), {"post": "yes"}).status_code == 200
+    kept = client.post(reverse("admin:auth_user_delete", args=[root.pk]), {"post": "yes"})
+    assert (kept.status_code, accounts.LAST_SUPERUSER in kept.content.decode()) == (200, True)
     assert User.objects.get(pk=root.pk).is_superuser
 
 

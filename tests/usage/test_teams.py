@@ -113,7 +113,7 @@ def test_R707_nobody_is_an_owner_who_no_longer_is_or_sleeps(world: World) -> Non
 def test_R707_an_owner_sets_budgets_of_members_and_of_their_keys(world: World) -> None:
     client, add = browser(world.olga), reverse("admin:usage_budget_add")
     caps = {"period": "month", "cap_nano": "5", "enforcement": "hard", "charge_failed_attempts": "on"}
-    assert client.post(add, {**caps, "scope": "user", "user": world.mia.pk}).status_code == 200
+    assert client.post(add, {**caps, "scope": "user", "user": world.mia.pk}).status_code == 302
     assert client.post(add, {**caps, "scope": "key", "api_key": world.mias_key.pk}).status_code == 302
     for refused in (
         {"scope": "user", "user": world.bob.pk},

@@ -14,7 +14,7 @@ django.setup()
 
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402 - needs the settings above
 
-from aigateway.door import addresses, cross_origin  # noqa: E402
+from aigateway.door import addresses, cross_origin, hosts  # noqa: E402
 from aigateway.door.bodies import Bodies  # noqa: E402
 from aigateway.door.credentials import receive_management_body  # noqa: E402
 from aigateway.door.handler import EdgeHandler, Send, send_response  # noqa: E402
@@ -52,9 +52,17 @@ class Application:
                 return
             send = cross_origin.telling(send, origin)
         if is_inference(scope["path"]) and self._edge is not None:
-            await self._edge(scope, receive, send)
+            await self._inference(self._edge, scope, receive, send)
         else:
             await self._control_plane(scope, receive, send)
+
+    async def _inference(self, edge: EdgeHandler, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            hosts.refuse_foreign(scope)
+        except GatewayError as error:
+            await send_response(refusal(scope, error), send)
+            return
+        await edge(scope, receive, send)
 
     async def _control_plane(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stock Django would read a body of any size into a temporary file before it looks at it (B03)."""

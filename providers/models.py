@@ -154,6 +154,11 @@ class Deployment(models.Model):
     def __str__(self) -> str:
         return f"{self.provider.slug}/{self.name}"
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything a key may be allowed it by."""
+        return (str(self),) if self.address_only else (self.name, str(self))
+
 
 class ConformanceResult(models.Model):
     """What one check of the latest conformance run of a model found."""

@@ -15,8 +15,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from usage.models import FINANCE_GROUP
-from usage.teams import owned_teams
+from usage.teams import is_finance, owned_teams
 
 PRIVATE = {"Cache-Control": "private, no-store"}
 
@@ -47,17 +46,12 @@ def checked_query(serializer_class: Any, request: Request) -> dict[str, Any]:
 
 
 class IsFinance(BasePermission):
-    """Members of the group ``finance``, superusers, and staff who may view the ledger."""
+    """Who ``is_finance``."""
 
     message = "Usage and costs of all users are open to finance staff only."
 
     def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - the framework's signature
-        user = request.user
-        if not user.is_authenticated or not user.is_active:
-            return False
-        if user.is_staff and user.has_perm("usage.view_ledgerentry"):
-            return True
-        return user.is_superuser or user.groups.filter(name=FINANCE_GROUP).exists()
+        return is_finance(request.user)
 
 
 class SeesReports(IsFinance):

@@ -169,19 +169,21 @@ _REPLAYED_HEADER = {"Idempotent-Replayed": _header("`true`: the first answer to 
 _RETRY_AFTER = {"Retry-After": _header("Seconds until the same request may succeed; absent where waiting never helps.")}
 _REFUSAL_HEADERS = {
     "409": _RETRY_AFTER,
+    "426": {"Upgrade": _header("The protocol to use.", "string")},
     "429": _RATE_LIMIT_HEADERS | _RETRY_AFTER | {"Retry-After-Ms": _header("The same in milliseconds.")},
     "503": _RETRY_AFTER,
 }
 _STREAM = {"text/event-stream": {"schema": _TEXT}}
 _STATUSES = {
     "400": "The request is wrong; `param` names the field.",
-    "401": "No key, or a bad one.",
+    "401": "No key, a bad one, or two different ones.",
     "402": "A budget cannot cover the request, or the model has no price.",
-    "403": "The key may not use this model or context.",
+    "403": "The key is not for inference, or may not use this model or context.",
     "404": "There is no such model.",
     "409": "A request with this Idempotency-Key is being answered, or its answer was not kept.",
     "413": "The body is too large.",
     "422": "This Idempotency-Key was used with another request.",
+    "426": "HTTP/1.0 is not spoken here.",
     "429": "A rate limit of the caller is reached, or every candidate is rate limited.",
     "502": "The providers failed.",
     "503": "Nothing can take the request now.",

@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.http import parse_cookie
 
 from aigateway import errors
+from aigateway.api.credentials import AmbiguousKey, sent_key
 from aigateway.callers import CallerDirectory
 from aigateway.door.bodies import Bodies, Hold, of_known_caller
 from aigateway.door.receipt import Incoming, Scope, too_large
@@ -49,18 +50,15 @@ async def receive_management_body(scope: Scope, incoming: Incoming, bodies: Bodi
 
 async def _user_of_key(headers: Mapping[str, str], callers: CallerDirectory | None) -> int | None:
     """``None``: there is no key. Raises ``GatewayError``: 401 for a bad one, 503 where nobody can say."""
-    authorization, key = headers.get("authorization", ""), headers.get("x-api-key", "")
-    if not authorization and not key:
+    try:
+        plaintext = sent_key({f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()})
+    except AmbiguousKey:
+        raise errors.ambiguous_key() from None
+    if plaintext is None:
         return None
     if callers is None:
         raise errors.access_unknown()
-    try:
-        caller = await callers.authenticate(authorization, key)
-    except GatewayError as error:
-        if error.code == "missing_api_key":  # a header of another scheme
-            return None
-        raise
-    return caller.user_id
+    return (await callers.identify(plaintext)).user_id
 
 
 async def _user_of_session(cookies: str) -> int | None:

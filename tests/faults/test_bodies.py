@@ -152,7 +152,7 @@ def test_B08_a_wrong_type_is_refused_by_name(gateway: LiveGateway, simulator: Si
 @pytest.mark.parametrize("name", ["chat", "generate", "messages"])
 def test_B07_a_model_beside_the_body_is_no_model(gateway: LiveGateway, name: str) -> None:
     door = DOORS[name]
-    answer = door.post(gateway, door.raw(), query="?model=sim-large&provider=nobody&key=x")
+    answer = door.post(gateway, door.raw(), query="?model=sim-large&provider=nobody&api_key=x")
     assert (answer.status_code, answer.headers["X-Gateway-Model"]) == (200, door.body["model"]), answer.text
 
 

@@ -76,10 +76,10 @@ def test_C01_S20_foreign_and_absent_look_the_same_to_an_owner(world: World) -> N
 
 def test_R707_an_owner_makes_and_revokes_keys_of_members_only(world: World) -> None:
     client, add = browser(world.olga), reverse("admin:usage_apikey_add")
-    made = {"name": "new", "allowed_models": "", "allowed_contexts": ""}
+    made = {"name": "new", "scopes": ["inference"], "allowed_models": "", "allowed_contexts": ""}
     assert client.post(add, {**made, "user": world.bob.pk}).status_code == 200
-    assert client.post(add, {**made, "user": world.mia.pk}).status_code == 302
-    assert client.post(add, {**made, "user": world.olga.pk}).status_code == 302
+    assert client.post(add, {**made, "user": world.mia.pk}).status_code == 200
+    assert client.post(add, {**made, "user": world.olga.pk}).status_code == 200
     assert {*ApiKey.objects.filter(name="new").values_list("user__username", flat=True)} == {"mia", "olga"}
     client.post(reverse("admin:usage_apikey_changelist"), {"action": "revoke_keys", "_selected_action": [world.mias_key.pk]})
     assert ApiKey.objects.get(pk=world.mias_key.pk).revoked_at is not None
@@ -91,7 +91,7 @@ def test_C01_an_owner_makes_no_key_for_a_member_who_may_more(world: World) -> No
     client, add = browser(world.olga), reverse("admin:usage_apikey_add")
     for name in ("root", "clerk", "mia"):
         member = User.objects.get(username=name)
-        client.post(add, {"name": "new", "allowed_models": "", "allowed_contexts": "", "user": member.pk})
+        client.post(add, {"name": "new", "scopes": ["inference"], "allowed_models": "", "allowed_contexts": "", "user": member.pk})
         with pytest.raises(PermissionDenied):
             create_api_key(member, "new", actor=Actor.of(world.olga))
     assert not ApiKey.objects.filter(name="new").exists()

@@ -30,7 +30,7 @@ def ada(db: None) -> User:
 
 
 def form(user: User, name: str = "laptop") -> dict[str, object]:
-    return {"user": user.pk, "name": name, "allowed_models": "", "allowed_contexts": ""}
+    return {"user": user.pk, "name": name, "scopes": ["inference"], "allowed_models": "", "allowed_contexts": ""}
 
 
 def test_C01_who_may_add_keys_makes_them_for_himself_only(root: User, ada: User) -> None:
@@ -49,7 +49,7 @@ def test_C01_who_may_add_keys_makes_them_for_himself_only(root: User, ada: User)
 
 
 def test_C01_superusers_make_keys_for_others(root: User, ada: User) -> None:
-    assert browser(root).post(ADD, form(ada)).status_code == 302
+    assert browser(root).post(ADD, form(ada)).status_code == 200
     assert ApiKey.objects.get().user == ada
 
 
@@ -64,19 +64,22 @@ def test_C01_the_key_of_a_stronger_account_is_neither_changed_nor_revoked(ada: U
             ada.groups.add(group("keepers", "usage.change_budget"))
         case _:
             TeamOwner.objects.create(user=ada, team=group("team"))
-    key, _ = create_api_key(ada, "laptop", allowed_models=["small"])
+    key, _ = create_api_key(ada, "laptop", allowed_models=["*"])
     client = browser(staff("clerk", "usage.view_apikey", "usage.change_apikey"))
     page = reverse("admin:usage_apikey_change", args=[key.pk])
-    assert client.post(page, {"name": "mine", "allowed_models": "", "allowed_contexts": ""}).status_code == 403
+    assert client.post(page, {"name": "mine", "scopes": ["inference"], "allowed_models": "", "allowed_contexts": ""}).status_code == 403
     client.post(LIST, {"action": "revoke_keys", "_selected_action": [key.pk]})
-    assert ApiKey.objects.values_list("name", "allowed_models", "revoked_at").get() == ("laptop", ["small"], None)
+    assert ApiKey.objects.values_list("name", "allowed_models", "revoked_at").get() == ("laptop", ["*"], None)
 
 
 def test_C01_the_key_of_an_equal_account_may_be(ada: User) -> None:
     key, _ = create_api_key(ada, "laptop")
     client = browser(staff("clerk", "usage.view_apikey", "usage.change_apikey"))
     page = reverse("admin:usage_apikey_change", args=[key.pk])
-    assert client.post(page, {"name": "desk", "allowed_models": "", "allowed_contexts": "", "user": 1}).status_code == 302
+    assert (
+        client.post(page, {"name": "desk", "scopes": ["inference"], "allowed_models": "", "allowed_contexts": "", "user": 1}).status_code
+        == 302
+    )
     client.post(LIST, {"action": "revoke_keys", "_selected_action": [key.pk]})
     key.refresh_from_db()
     assert (key.name, key.user, key.revoked_at is not None) == ("desk", ada, True)

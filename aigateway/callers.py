@@ -1,4 +1,4 @@
-"""Who is calling: a gateway key becomes a ``Caller``, cached in memory, dropped the moment its configuration moves."""
+"""Who is calling: a gateway key or an access token becomes a ``Caller``, cached in memory, dropped the moment its configuration moves."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 
-from aigateway import errors
+from aigateway import access, env, errors
 from preferences.resolve import PreferenceRecord, load_for_user
 from providers.registry import EVERYTHING
 from usage.budgets import budgets_for, team_of
@@ -25,12 +26,15 @@ from usage.subscriptions import EntitlementRecord, entitlements_of
 CACHED_CALLERS_MAX = 10_000
 CACHE_TTL_S = 60.0
 UNKNOWN_TTL_S = 5.0
+PROVERS = 2
+"""Threads that check signatures and may wait for an issuer's keys: configuration never waits behind them."""
+INFERENCE = "inference"
 _NO_KEY_SHA256 = hashlib.sha256(b"").digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller with everything the pipeline needs of it."""
+    """An authenticated caller with everything the pipeline needs of it. ``api_key_id`` is empty for the bearer of a token."""
 
     user_id: int
     username: str
@@ -43,6 +47,11 @@ class Caller:
     entitlements: tuple[EntitlementRecord, ...] = ()
     rate_limits: tuple[Limit, ...] = ()
 
+    @property
+    def subject(self) -> str:
+        """Whose idempotent requests these are."""
+        return f"key:{self.api_key_id}" if self.api_key_id else f"user:{self.user_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
@@ -53,20 +62,35 @@ class _Entry:
     loaded_at_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Bearer:
+    """The caller of a token that is good until ``until_s``."""
+
+    caller: Caller
+    until_s: float
+
+
 class CallerDirectory:
-    """Finds callers by key. ``version`` is the configuration version its content is known to be as new as."""
+    """Finds callers by key or token. ``version`` is the configuration version its content is known to be as new as."""
 
     def __init__(self, executor: Executor, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._executor = executor
         self._monotonic = monotonic
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._loading: dict[str, asyncio.Task[_Entry]] = {}
+        self._bearers: OrderedDict[bytes, _Bearer] = OrderedDict()
+        self._proving: dict[bytes, asyncio.Task[Caller]] = {}
+        self._provers = ThreadPoolExecutor(PROVERS, thread_name_prefix="tokens")
         self._generation = 0
         self._used: set[str] = set()
 
     async def authenticate(self, authorization: str, x_api_key: str) -> Caller:
         """Raises ``GatewayError``: 401 for a missing or bad key, 503 when the database cannot say."""
         plaintext = presented_key(authorization, x_api_key)
+        if env.TOKENS in settings.AUTH and access.looks_like_token(plaintext):
+            return await self._bearer(plaintext)
+        if env.API_KEYS not in settings.AUTH:
+            raise errors.invalid_key()
         key_id = lookup_id(plaintext)
         if key_id is None:
             raise errors.invalid_key()
@@ -88,8 +112,14 @@ class CallerDirectory:
                 stale = [key_id for key_id, entry in self._entries.items() if entry.key and str(entry.key.user_id) == name]
                 for key_id in stale:
                     del self._entries[key_id]
+                for token in [token for token, bearer in self._bearers.items() if str(bearer.caller.user_id) == name]:
+                    del self._bearers[token]
             elif kind in ("budgets", EVERYTHING):
                 self._entries.clear()
+                self._bearers.clear()
+
+    def close(self) -> None:
+        self._provers.shutdown(wait=False, cancel_futures=True)
 
     async def flush_last_used(self) -> None:
         """Writes when keys were last used; called now and then, never on the request path."""
@@ -124,6 +154,36 @@ class CallerDirectory:
                 self._entries.popitem(last=False)
         return entry
 
+    async def _bearer(self, token: str) -> Caller:
+        """By the hash of the whole token, for a minute at most and never beyond its end. Bad ones are not remembered."""
+        sha256 = hashlib.sha256(token.encode("utf-8", "replace")).digest()
+        known = self._bearers.get(sha256)
+        if known is not None and self._monotonic() < known.until_s:
+            self._bearers.move_to_end(sha256)
+            return known.caller
+        proving = self._proving.get(sha256)
+        if proving is None:
+            proving = asyncio.ensure_future(self._prove(token, sha256))
+            self._proving[sha256] = proving
+            proving.add_done_callback(lambda _: self._proving.pop(sha256, None))
+        try:
+            return await asyncio.shield(proving)
+        except (OperationalError, InterfaceError, access.KeysUnknown) as error:
+            raise errors.access_unknown() from error
+        except (access.TokenRefused, access.NotAdmitted) as error:
+            raise errors.invalid_token() from error
+
+    async def _prove(self, token: str, sha256: bytes) -> Caller:
+        loop, generation = asyncio.get_running_loop(), self._generation
+        proven = await loop.run_in_executor(self._provers, access.prove, token)
+        caller = await loop.run_in_executor(self._executor, _load_bearer, proven)
+        self._bearers.pop(sha256, None)
+        if generation == self._generation:
+            self._bearers[sha256] = _Bearer(caller, self._monotonic() + min(CACHE_TTL_S, proven.expires_in_s))
+            while len(self._bearers) > CACHED_CALLERS_MAX:
+                self._bearers.popitem(last=False)
+        return caller
+
 
 def presented_key(authorization: str, x_api_key: str) -> str:
     """The key from ``Authorization: Bearer`` or ``X-API-Key``; raises ``GatewayError`` 401 when there is none."""
@@ -145,21 +205,36 @@ def _load_caller(key_id: str) -> tuple[KeyRecord | None, Caller | None]:
         key = load_key(key_id)
         if key is None:
             return None, None
-        caller = Caller(
-            user_id=key.user_id,
-            username=key.username,
-            api_key_id=key.key_id,
-            allowed_models=frozenset(key.allowed_models) or None,
-            allowed_contexts=frozenset(key.allowed_contexts) or None,
-            preferences=load_for_user(key.user_id),
-            budgets=budgets_for(key.user_id, key.key_id),
-            team_id=team_of(key.user_id),
-            entitlements=entitlements_of(key.user_id),
-            rate_limits=rate_limits_for(key.user_id, key.key_id),
-        )
+        caller = _caller(key.user_id, key.username, key.key_id, key.allowed_models, key.allowed_contexts)
         return key, caller
     finally:
         close_old_connections()
+
+
+def _load_bearer(proven: access.Proven) -> Caller:
+    """Bound by its user's budgets and limits; there is no key whose own could bind."""
+    try:
+        bearer = access.bearer_of(proven)
+        if INFERENCE not in bearer.scopes:
+            raise errors.scope_missing(INFERENCE)
+        return _caller(bearer.user.pk, bearer.user.get_username(), "", (), ())
+    finally:
+        close_old_connections()
+
+
+def _caller(user_id: int, username: str, key_id: str, models: tuple[str, ...], contexts: tuple[str, ...]) -> Caller:
+    return Caller(
+        user_id=user_id,
+        username=username,
+        api_key_id=key_id,
+        allowed_models=frozenset(models) or None,
+        allowed_contexts=frozenset(contexts) or None,
+        preferences=load_for_user(user_id),
+        budgets=budgets_for(user_id, key_id),
+        team_id=team_of(user_id),
+        entitlements=entitlements_of(user_id),
+        rate_limits=rate_limits_for(user_id, key_id),
+    )
 
 
 def _touch(key_ids: list[str]) -> None:

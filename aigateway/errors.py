@@ -99,6 +99,28 @@ def invalid_key() -> GatewayError:
     )
 
 
+def invalid_token() -> GatewayError:
+    return GatewayError(
+        401,
+        Category.AUTHENTICATION,
+        "invalid_token",
+        "The access token is not valid: expired, ended, for somebody else, or its user may not use it.",
+        "Get a new token from POST /api/v1/ai/auth/token or from your identity provider.",
+        headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+    )
+
+
+def scope_missing(scope: str) -> GatewayError:
+    return GatewayError(
+        403,
+        Category.PERMISSION,
+        "insufficient_scope",
+        f"This credential does not carry the scope '{scope}'.",
+        "Use a key or a token with this scope.",
+        headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
+    )
+
+
 def access_unknown() -> GatewayError:
     """The database is away, so nobody can say whether the key is good: never 401 (I07)."""
     return GatewayError(

@@ -7,6 +7,8 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
 from aigateway import traffic
+from aigateway.access.urls import api_patterns as access_patterns
+from aigateway.access.urls import page_patterns as access_pages
 from aigateway.api import errors
 from aigateway.process import health
 from aigateway.trials import conformance_views, provider_tests
@@ -19,6 +21,7 @@ PROVIDERS = "admin/providers"
 _rest: list[URLPattern] = [
     *preferences_patterns(statistics_for_user),
     *usage_patterns,
+    *access_patterns,
     *providers_patterns(traffic.by_deployment),
     *provider_tests.api_patterns,
     *conformance_views.api_patterns,
@@ -45,6 +48,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("aigateway.api.urls")),
     path("api/v1/ai/", include(_rest)),
     path("api/", include((_aliases(), "aliases"))),
+    path("", include(access_pages)),
     path("", include(provider_tests.urlpatterns)),
     path("", include(conformance_views.urlpatterns)),
     path("admin/", admin.site.urls),

@@ -26,7 +26,7 @@ class ApiKeyAuthentication(authentication.BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
-        plaintext = _sent_key(request)
+        plaintext = sent_key(request)
         if plaintext is None:
             return None
         try:
@@ -42,7 +42,7 @@ class ApiKeyAuthentication(authentication.BaseAuthentication):
         return 'Bearer realm="ai gateway"'
 
 
-def _sent_key(request: Request) -> str | None:
+def sent_key(request: Request) -> str | None:
     """The key of the request. Two different ones are refused, so that no check can look at the other one."""
     scheme, _, bearer = request.headers.get("Authorization", "").strip().partition(" ")
     header = request.headers.get(KEY_HEADER, "").strip() or None

@@ -1,0 +1,44 @@
+"""Access tokens on the REST surface."""
+
+from __future__ import annotations
+
+import structlog
+from django.contrib.auth.models import User
+from django.db import InterfaceError, OperationalError
+from rest_framework import authentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from aigateway.access import jose, tokens
+from aigateway.access.identities import NotAdmitted
+from aigateway.access.jose import KeysUnknown, TokenRefused
+from aigateway.access.tokens import Bearer
+from aigateway.api.authentication import sent_key
+from aigateway.api.errors import ServiceUnavailable
+
+INVALID = "The access token is not valid: expired, ended, for somebody else, or its user is inactive."
+_log = structlog.get_logger("aigateway.access")
+
+
+class TokenAuthentication(authentication.BaseAuthentication):
+    """``Authorization: Bearer eyJ...``; sets ``request.auth`` to the ``Bearer``. Other credentials are left to other classes."""
+
+    def authenticate(self, request: Request) -> tuple[User, Bearer] | None:
+        token = sent_key(request)
+        if token is None or not jose.looks_like_one(token):
+            return None
+        try:
+            bearer = tokens.bearer_of(tokens.prove(token))
+        except TokenRefused as error:
+            _log.info("token_refused", why=error.why)
+            raise AuthenticationFailed(INVALID, "invalid_token") from None
+        except NotAdmitted as error:
+            raise AuthenticationFailed(str(error), "not_admitted") from None
+        except KeysUnknown:
+            raise ServiceUnavailable("The keys of the token's issuer cannot be had right now.", "access_unknown") from None
+        except (OperationalError, InterfaceError):
+            raise ServiceUnavailable("Access cannot be checked right now.", "access_unknown") from None
+        return bearer.user, bearer
+
+    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - the framework's signature
+        return 'Bearer realm="ai gateway"'

@@ -61,7 +61,8 @@ def end_everything(user: User, why: str, *, but: str | None = None) -> None:
         before = state.epoch
         state.epoch, state.proof = before + 1, _proof(user)
         state.save(update_fields=["epoch", "proof"])
-        _end(SignIn.objects.filter(user=user, ended_at=None).exclude(session_key=but), timezone.now())
+        live = SignIn.objects.filter(user=user, ended_at=None)
+        _end(live.exclude(session_key=but) if but else live, timezone.now())
         ConfigVersion.bump(f"user:{user.pk}")
         changes: dict[str, Any] = {"epoch": [before, state.epoch]}
         LogEntry.objects.log_create(instance=user, action=LogEntry.Action.UPDATE, changes=changes, additional_data={"why": why})

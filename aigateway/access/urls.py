@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from aigateway.access import openid, pages, views
@@ -18,6 +19,7 @@ page_patterns = [
     path("oidc/authenticate/", openid.OpenIdStartView.as_view(), name="oidc_authentication_init"),
     path("oidc/callback/", openid.OpenIdCallbackView.as_view(), name="oidc_authentication_callback"),
     path("account/", pages.account, name="account"),
+    path("account/sign-out/", LogoutView.as_view(next_page="admin:login"), name="sign_out"),  # the admin's own is for staff only
     path("account/sessions/end/", pages.end_everything, name="account_end_all"),
     path("account/sessions/<uuid:sign_in_id>/end/", pages.end_sign_in, name="account_end"),
     path("admin/password_change/", pages.PasswordChangeView.as_view()),

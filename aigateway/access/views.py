@@ -83,7 +83,14 @@ class TokensAreOn(BasePermission):
         return True
 
 
-class TokenView(APIView):
+class Challenging(APIView):
+    """401 wherever credentials in the body are wrong; the framework would say 403 where none are read from headers."""
+
+    def get_authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - the framework's signature
+        return 'Bearer realm="ai gateway"'
+
+
+class TokenView(Challenging):
     """A key makes no tokens: they would outgrow it."""
 
     permission_classes = (TokensAreOn,)
@@ -111,7 +118,7 @@ class TokenView(APIView):
         return _token(own_tokens.issue(request.user, sign_in, scopes))
 
 
-class RefreshView(APIView):
+class RefreshView(Challenging):
     permission_classes = (TokensAreOn, AllowAny)
     authentication_classes = ()
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from aigateway.models import SignIn
+from aigateway.access import openid, tokens
+from aigateway.access.key_sets import KeySets
+from aigateway.models import ExternalIdentity, SignIn
+from tests.aigateway.access.issuer import AUDIENCE, SmallIssuer, running_issuer
 
 PASSWORD = "a pass phrase of ours"
 
@@ -55,3 +60,29 @@ def with_token(token: str, path: str = "/api/v1/ai/preferences") -> Any:
 
 def live(user: User) -> int:
     return SignIn.objects.filter(user=user, ended_at=None).count()
+
+
+@pytest.fixture
+def issuer(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallIssuer]:
+    """A running issuer nobody believes yet, and no keys remembered of others."""
+    fresh = KeySets()
+    monkeypatch.setattr(tokens, "KEY_SETS", fresh)
+    monkeypatch.setattr(openid, "KEY_SETS", fresh)
+    with running_issuer() as running:
+        yield running
+
+
+@pytest.fixture
+def believe(issuer: SmallIssuer, settings: Any) -> Callable[..., None]:
+    """Makes the gateway believe tokens of the issuer, with further members of its entry."""
+
+    def configure(**members: Any) -> None:
+        entry = {"issuer": issuer.url, "audience": AUDIENCE, "jwks_url": issuer.url + "/jwks", **members}
+        settings.JWT_ISSUERS = json.dumps([entry])
+
+    configure()
+    return configure
+
+
+def link(user: User, issuer: SmallIssuer, subject: str = "person-1") -> ExternalIdentity:
+    return ExternalIdentity.objects.create(user=user, issuer=issuer.url, subject=subject)

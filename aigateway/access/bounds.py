@@ -116,7 +116,7 @@ def _wait_s(bound: Bound, row: TryCount, now: datetime) -> float:
         return 0
     if bound.pause_max_s is None:
         return bound.window_s - (now - row.started_at).total_seconds()
-    pause_s = min(2 ** min(excess, 20), bound.pause_max_s)
+    pause_s: int = min(2 ** min(excess, 20), bound.pause_max_s)
     return pause_s - (now - row.last_at).total_seconds()
 
 

@@ -109,7 +109,8 @@ def _issuer(where: str, row: Any) -> Issuer:
         if name not in known:
             raise ImproperlyConfigured(f"{where} has a member {name!r} that means nothing here")
         _check_member(where, name, value)
-    issuer = Issuer(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+    members: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    issuer = Issuer(**members)
     _check_issuer(where, issuer)
     return issuer
 

@@ -63,7 +63,7 @@ class PasswordChangeView(views.PasswordChangeView):
     success_url = reverse_lazy("admin:password_change_done")
 
     def get_form(self, form_class: Any = None) -> Any:
-        form = super().get_form(form_class)
+        form: Any = super().get_form(form_class)
         form.request = self.request
         return form
 

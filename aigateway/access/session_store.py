@@ -14,6 +14,7 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import db
 from django.utils import timezone
 
+from aigateway.access import standing
 from aigateway.models import SignIn
 
 SIGNED_IN_AT = "signed_in_at"
@@ -50,5 +51,5 @@ class SessionStore(db.SessionStore):
     def delete(self, session_key: str | None = None) -> None:
         key = session_key or self.session_key
         super().delete(session_key)
-        if key:
-            SignIn.objects.filter(session_key=key, ended_at=None).update(ended_at=timezone.now())
+        for sign_in in SignIn.objects.filter(session_key=key, ended_at=None) if key else ():
+            standing.end(sign_in)

@@ -11,7 +11,7 @@ from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
 from django.http import Http404
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, Throttled
@@ -37,6 +37,10 @@ SCOPES_MAX = 20
 ISSUES_SECRETS = ("/api/v1/ai/auth/", "/api/ai/auth/")
 """Answers below these paths carry secrets: they are kept nowhere, not even for a repeated request."""
 _SCOPE = re.compile(r"[a-z_]{1,40}")
+
+
+WRONG = OpenApiResponse(description="The credentials in the body are wrong or used up, or there is no session.")
+SWITCHED_OFF = OpenApiResponse(description="Access tokens are switched off.")
 
 
 class TokenAskSerializer(serializers.Serializer[Any]):
@@ -103,7 +107,7 @@ class TokenView(Challenging):
         summary="A short access token",
         description="For the signed-in session, or for a user name and password. Ten minutes; with a password also a refresh token.",
         request=TokenAskSerializer,
-        responses={200: TokenSerializer, 401: None},
+        responses={200: TokenSerializer, 401: WRONG, 404: SWITCHED_OFF},
     )
     def post(self, request: Request) -> Response:
         asked = TokenAskSerializer(data=request.data)
@@ -127,7 +131,7 @@ class RefreshView(Challenging):
         summary="A new access token for a refresh token",
         description="The refresh token is good once; sent a second time it ends the sign-in, for then two hold it.",
         request=RefreshSerializer,
-        responses={200: TokenSerializer, 401: None},
+        responses={200: TokenSerializer, 401: WRONG, 404: SWITCHED_OFF},
     )
     def post(self, request: Request) -> Response:
         asked = RefreshSerializer(data=request.data)

@@ -51,7 +51,11 @@ class DrainingServer(uvicorn.Server):
 def serve(listener: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT, then lets running requests finish within the drain time; the rest are told and settled."""
     django.setup()  # the protocol is imported before the application
-    config = uvicorn.Config(
+    DrainingServer(configured()).run(sockets=[listener])
+
+
+def configured() -> uvicorn.Config:
+    return uvicorn.Config(
         "aigateway.asgi:application",
         http="aigateway.door.protocol:BoundedHttpProtocol",
         loop="uvloop" if sys.platform != "win32" else "asyncio",
@@ -65,7 +69,6 @@ def serve(listener: socket.socket) -> None:
         timeout_graceful_shutdown=settings.DRAIN_S,
         backlog=BACKLOG,
     )
-    DrainingServer(config).run(sockets=[listener])
 
 
 def main() -> None:

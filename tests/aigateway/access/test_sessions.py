@@ -37,7 +37,7 @@ def aged(client: Client, **ages: int) -> None:
 
 def test_a_person_sees_where_he_is_signed_in(admin_user: User) -> None:
     laptop = signed_in("admin", "192.0.2.1")
-    phone = Client(REMOTE_ADDR="198.51.100.2", HTTP_USER_AGENT="Phone\x00 1.0")
+    phone = Client(REMOTE_ADDR="198.51.100.2", HTTP_USER_AGENT="Phone\x85 1.0")
     sign_in(phone, "admin", address="198.51.100.2")
     token_of(admin_user)
     answer = laptop.get(SESSIONS)

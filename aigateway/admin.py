@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from aigateway.access.admin import ExternalIdentityAdmin, SignInAdmin
-from aigateway.access.pages import SignInForm
+from aigateway.signin.admin import ExternalIdentityAdmin, SignInAdmin
+from aigateway.signin.pages import SignInForm
 
 __all__ = ["ExternalIdentityAdmin", "SignInAdmin"]
 

@@ -12,7 +12,7 @@ class AIGatewayConfig(AppConfig):
         from django.db.models.signals import post_save
 
         from aigateway import celery, checks  # noqa: F401 - makes our Celery application the current one, registers our checks
-        from aigateway.access import user_signed_in, user_was_saved
+        from aigateway.signin import user_signed_in, user_was_saved
 
         user_logged_in.connect(user_signed_in, dispatch_uid="access")
         post_save.connect(user_was_saved, sender=User, dispatch_uid="access")

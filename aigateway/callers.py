@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 
-from aigateway import access, env, errors
+from aigateway import env, errors, signin
 from preferences.resolve import PreferenceRecord, load_for_user
 from providers.registry import EVERYTHING
 from usage.budgets import budgets_for, team_of
@@ -87,7 +87,7 @@ class CallerDirectory:
     async def authenticate(self, authorization: str, x_api_key: str) -> Caller:
         """Raises ``GatewayError``: 401 for a missing or bad key, 503 when the database cannot say."""
         plaintext = presented_key(authorization, x_api_key)
-        if env.TOKENS in settings.AUTH and access.looks_like_token(plaintext):
+        if env.TOKENS in settings.AUTH and signin.looks_like_token(plaintext):
             return await self._bearer(plaintext)
         if env.API_KEYS not in settings.AUTH:
             raise errors.invalid_key()
@@ -168,14 +168,14 @@ class CallerDirectory:
             proving.add_done_callback(lambda _: self._proving.pop(sha256, None))
         try:
             return await asyncio.shield(proving)
-        except (OperationalError, InterfaceError, access.KeysUnknown) as error:
+        except (OperationalError, InterfaceError, signin.KeysUnknown) as error:
             raise errors.access_unknown() from error
-        except (access.TokenRefused, access.NotAdmitted) as error:
+        except (signin.TokenRefused, signin.NotAdmitted) as error:
             raise errors.invalid_token() from error
 
     async def _prove(self, token: str, sha256: bytes) -> Caller:
         loop, generation = asyncio.get_running_loop(), self._generation
-        proven = await loop.run_in_executor(self._provers, access.prove, token)
+        proven = await loop.run_in_executor(self._provers, signin.prove, token)
         caller = await loop.run_in_executor(self._executor, _load_bearer, proven)
         self._bearers.pop(sha256, None)
         if generation == self._generation:
@@ -211,10 +211,10 @@ def _load_caller(key_id: str) -> tuple[KeyRecord | None, Caller | None]:
         close_old_connections()
 
 
-def _load_bearer(proven: access.Proven) -> Caller:
+def _load_bearer(proven: signin.Proven) -> Caller:
     """Bound by its user's budgets and limits; there is no key whose own could bind."""
     try:
-        bearer = access.bearer_of(proven)
+        bearer = signin.bearer_of(proven)
         if INFERENCE not in bearer.scopes:
             raise errors.scope_missing(INFERENCE)
         return _caller(bearer.user.pk, bearer.user.get_username(), "", (), ())

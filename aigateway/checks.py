@@ -15,7 +15,7 @@ from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from aigateway import access, env
+from aigateway import env, signin
 from providers.secrets import parse_ring
 from usage.limits import evicting_policy
 
@@ -55,12 +55,12 @@ def alerts_are_signed(**_: Any) -> list[CheckMessage]:
 @register(Tags.security)
 def issuers_are_well_formed(**_: Any) -> list[CheckMessage]:
     messages: list[CheckMessage] = []
-    for read in (access.token_issuers, access.openid_issuer):
+    for read in (signin.token_issuers, signin.openid_issuer):
         try:
             read()
         except ImproperlyConfigured as error:
             hint = "docs/configuration.md says what the variables mean."
-            messages.append(Error(f"{error}.", hint=hint, id="aigateway.E009"))
+            messages.append(Error(f"{error}.", hint=hint, id="aigateway.E010"))
     return messages
 
 
@@ -72,7 +72,7 @@ def proxies_are_named(**_: Any) -> list[CheckMessage]:
     trusted = settings.FORWARDED_ALLOW_IPS
     if any(each == "*" or ipaddress.ip_network(each).prefixlen == 0 for each in trusted):
         hint = "Name the proxy's address or network in FORWARDED_ALLOW_IPS."
-        return [Error("Every client may write its own address into X-Forwarded-For.", hint=hint, id="aigateway.E008")]
+        return [Error("Every client may write its own address into X-Forwarded-For.", hint=hint, id="aigateway.E009")]
     listens_elsewhere = settings.HOST not in (*env.LOOPBACK_HOSTS, "::1")
     if listens_elsewhere and all(ipaddress.ip_network(each).is_loopback for each in trusted):
         hint = "Set FORWARDED_ALLOW_IPS to the proxy's address as the gateway sees it; else all visitors count as one."

@@ -109,7 +109,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "aigateway.access.signing_in.AccessMiddleware",
+    "aigateway.signin.signing_in.AccessMiddleware",
     "auditlog.middleware.AuditlogMiddleware",
     "axes.middleware.AxesMiddleware",
     "aigateway.idempotency.middleware.IdempotencyMiddleware",
@@ -158,8 +158,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 AUTHENTICATION_BACKENDS = [
-    "aigateway.access.passwords.PasswordBackend",
-    "aigateway.access.openid.OpenIdBackend",
+    "aigateway.signin.passwords.PasswordBackend",
+    "aigateway.signin.openid.OpenIdBackend",
     "axes.backends.AxesStandaloneBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -169,11 +169,11 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 PASSWORD_RESET_TIMEOUT = 3600
-AXES_LOCK_OUT_AT_FAILURE = False  # it only keeps records: aigateway.access.bounds decides
+AXES_LOCK_OUT_AT_FAILURE = False  # it only keeps records: aigateway.signin.bounds decides
 AXES_VERBOSE = False
 
 AUTHENTICATION_CLASSES = {
-    TOKENS: "aigateway.access.authentication.TokenAuthentication",
+    TOKENS: "aigateway.signin.authentication.TokenAuthentication",
     API_KEYS: "aigateway.api.authentication.ApiKeyAuthentication",
     SESSIONS: "aigateway.api.authentication.SessionAuthentication",
 }
@@ -201,7 +201,7 @@ SECURE_SSL_REDIRECT = _https
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _https
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
-SESSION_ENGINE = "aigateway.access.session_store"
+SESSION_ENGINE = "aigateway.signin.session_store"
 SESSION_COOKIE_AGE = SESSION_MAX_S
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"

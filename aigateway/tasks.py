@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from aigateway import access
+from aigateway import signin
 from aigateway.alerts import deliver_alerts
 
 
@@ -13,11 +13,11 @@ def deliver_budget_alerts() -> None:
     deliver_alerts()
 
 
-@shared_task(name=access.RESET_TASK)
+@shared_task(name=signin.RESET_TASK)
 def send_password_reset(email: str, origin: str) -> None:
-    access.send_password_reset(email, origin)
+    signin.send_password_reset(email, origin)
 
 
 @shared_task(name="aigateway.prune_access")
 def prune_access() -> None:
-    access.prune()
+    signin.prune()

@@ -7,10 +7,10 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
 from aigateway import traffic
-from aigateway.access.urls import api_patterns as access_patterns
-from aigateway.access.urls import page_patterns as access_pages
 from aigateway.api import errors
 from aigateway.process import health
+from aigateway.signin.urls import api_patterns as access_patterns
+from aigateway.signin.urls import page_patterns as access_pages
 from aigateway.trials import conformance_views, provider_tests
 from preferences.urls import patterns as preferences_patterns
 from providers.urls import patterns as providers_patterns

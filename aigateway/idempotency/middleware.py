@@ -12,12 +12,12 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
 from aigateway import env
-from aigateway.access import ISSUES_SECRETS, TokenAuthentication
 from aigateway.api.authentication import ApiKeyAuthentication
 from aigateway.api.errors import wants_json
 from aigateway.api.request_id import new_request_id, request_id_of
 from aigateway.errors import GatewayError, access_unknown
 from aigateway.idempotency import store
+from aigateway.signin import ISSUES_SECRETS, TokenAuthentication
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 

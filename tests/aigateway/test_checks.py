@@ -83,9 +83,9 @@ def test_an_address_without_encryption_is_reported(settings, url: str, found: li
 
 
 @pytest.mark.parametrize(("behind", "trusted", "host", "found"), [
-    (True, ["*"], "127.0.0.1", ["aigateway.E008"]),
-    (True, ["0.0.0.0/0"], "127.0.0.1", ["aigateway.E008"]),
-    (True, ["10.0.0.1", "::/0"], "127.0.0.1", ["aigateway.E008"]),
+    (True, ["*"], "127.0.0.1", ["aigateway.E009"]),
+    (True, ["0.0.0.0/0"], "127.0.0.1", ["aigateway.E009"]),
+    (True, ["10.0.0.1", "::/0"], "127.0.0.1", ["aigateway.E009"]),
     (True, ["127.0.0.1", "::1"], "0.0.0.0", ["aigateway.W004"]),
     (True, ["127.0.0.1", "::1"], "127.0.0.1", []),
     (True, ["172.30.83.0/24"], "0.0.0.0", []),
@@ -103,5 +103,5 @@ def test_a_wrong_issuer_is_told_at_start(settings) -> None:
     settings.JWT_ISSUERS = "[{}]"
     settings.OPENID = {**settings.OPENID, "issuer": "https://id.example.org"}
     messages = checks.issuers_are_well_formed()
-    assert _ids(messages) == ["aigateway.E009"] * 2
+    assert _ids(messages) == ["aigateway.E010"] * 2
     assert ["AIGATEWAY_JWT_ISSUERS" in messages[0].msg, "AIGATEWAY_OIDC_CLIENT_ID" in messages[1].msg] == [True, True]

@@ -11,16 +11,16 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
 
-from aigateway.access import origin, standing
-from aigateway.access.bounds import TooManyTries
-from aigateway.access.hashing import HashingBusy
-from aigateway.access.origin import Origin
-from aigateway.access.session_store import SEEN_AT, SIGN_IN, SIGNED_IN_AT
 from aigateway.api.errors import Category, error_body, wants_json
 from aigateway.api.request_id import request_id_of
 from aigateway.models import SignIn
+from aigateway.signin import origin, standing
+from aigateway.signin.bounds import TooManyTries
+from aigateway.signin.hashing import HashingBusy
+from aigateway.signin.origin import Origin
+from aigateway.signin.session_store import SEEN_AT, SIGN_IN, SIGNED_IN_AT
 
-OPENID_BACKEND = "aigateway.access.openid.OpenIdBackend"
+OPENID_BACKEND = "aigateway.signin.openid.OpenIdBackend"
 
 
 def user_signed_in(request: HttpRequest, user: User, **_: object) -> None:
@@ -73,7 +73,7 @@ def _refused(request: HttpRequest, status: int, code: str, message: str, wait_s:
         body = error_body(Category.RATE_LIMIT, code, message, "Wait for the time in Retry-After.", request_id_of(request))
         return JsonResponse(body, status=status, headers=headers)
     context: dict[str, Any] = {"message": message, "wait": _in_words(wait_s), "title": "Not now"}
-    response = render(request, "access/refused.html", context, status=status)
+    response = render(request, "signin/refused.html", context, status=status)
     for name, value in headers.items():
         response[name] = value
     return response

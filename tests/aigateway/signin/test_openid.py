@@ -13,10 +13,10 @@ from django.contrib.auth.models import Group, User
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
-from aigateway.access import bounds, issuers
 from aigateway.models import ExternalIdentity, SignIn
-from tests.aigateway.access.conftest import link, live, sign_in, signed_in
-from tests.aigateway.access.issuer import CLIENT_ID, CLIENT_SECRET, SmallIssuer, rsa_key
+from aigateway.signin import bounds, issuers
+from tests.aigateway.signin.conftest import link, live, sign_in, signed_in
+from tests.aigateway.signin.issuer import CLIENT_ID, CLIENT_SECRET, SmallIssuer, rsa_key
 
 pytestmark = pytest.mark.django_db
 START, CALLBACK = "/oidc/authenticate/", "/oidc/callback/"

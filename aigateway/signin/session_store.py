@@ -14,8 +14,8 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import db
 from django.utils import timezone
 
-from aigateway.access import standing
 from aigateway.models import SignIn
+from aigateway.signin import standing
 
 SIGNED_IN_AT = "signed_in_at"
 SEEN_AT = "seen_at"

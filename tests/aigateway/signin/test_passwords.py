@@ -12,9 +12,9 @@ from django.core import mail
 from django.core.exceptions import ValidationError
 from django.test import Client
 
-from aigateway.access import resets
 from aigateway.process import bootstrap
-from tests.aigateway.access.conftest import PASSWORD, live, sign_in, signed_in
+from aigateway.signin import resets
+from tests.aigateway.signin.conftest import PASSWORD, live, sign_in, signed_in
 
 pytestmark = pytest.mark.django_db
 RESET = "/admin/password_reset/"

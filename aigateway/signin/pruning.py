@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from aigateway.access import bounds, standing
-from aigateway.access.session_store import SessionStore
+from aigateway.signin import bounds, standing
+from aigateway.signin.session_store import SessionStore
 
 
 def prune() -> None:

@@ -15,7 +15,7 @@ from aigateway.models import DEVICE_MAX
 
 COOKIE = "gateway_device"
 COOKIE_AGE_S = 180 * 24 * 3600
-_SALT = "aigateway.access.device"
+_SALT = "aigateway.signin.device"
 _USERS_MAX = 5
 
 

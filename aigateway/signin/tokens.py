@@ -9,10 +9,10 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from aigateway.access import identities, issuers, jose, own_tokens
-from aigateway.access.issuers import Issuer
-from aigateway.access.jose import TokenRefused
-from aigateway.access.key_sets import KEY_SETS
+from aigateway.signin import identities, issuers, jose, own_tokens
+from aigateway.signin.issuers import Issuer
+from aigateway.signin.jose import TokenRefused
+from aigateway.signin.key_sets import KEY_SETS
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ImproperlyConfigured
 
-from aigateway.access import issuers, tokens
-from aigateway.access.jose import KeysUnknown, TokenRefused
-from aigateway.access.key_sets import KeySets
 from aigateway.models import ExternalIdentity
-from tests.aigateway.access.conftest import link, with_token
-from tests.aigateway.access.issuer import AUDIENCE, SmallIssuer, public_jwk, rsa_key
+from aigateway.signin import issuers, tokens
+from aigateway.signin.jose import KeysUnknown, TokenRefused
+from aigateway.signin.key_sets import KeySets
+from tests.aigateway.signin.conftest import link, with_token
+from tests.aigateway.signin.issuer import AUDIENCE, SmallIssuer, public_jwk, rsa_key
 
 pytestmark = pytest.mark.django_db
 Believe = Callable[..., None]

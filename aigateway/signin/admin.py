@@ -6,8 +6,8 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from aigateway.access import standing
 from aigateway.models import ExternalIdentity, SignIn
+from aigateway.signin import standing
 
 
 @admin.register(SignIn)
@@ -36,7 +36,10 @@ class SignInAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: SignIn | None = None) -> bool:
         return False
 
-    @admin.action(description="End selected sign-ins", permissions=["view"])
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    @admin.action(description="End selected sign-ins", permissions=["end"])
     def end_selected(self, request: HttpRequest, queryset: QuerySet[SignIn]) -> None:
         live = [*queryset.filter(ended_at=None)]
         for sign_in in live:

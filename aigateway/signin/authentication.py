@@ -9,15 +9,15 @@ from rest_framework import authentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from aigateway.access import jose, tokens
-from aigateway.access.identities import NotAdmitted
-from aigateway.access.jose import KeysUnknown, TokenRefused
-from aigateway.access.tokens import Bearer
 from aigateway.api.authentication import sent_key
 from aigateway.api.errors import ServiceUnavailable
+from aigateway.signin import jose, tokens
+from aigateway.signin.identities import NotAdmitted
+from aigateway.signin.jose import KeysUnknown, TokenRefused
+from aigateway.signin.tokens import Bearer
 
 INVALID = "The access token is not valid: expired, ended, for somebody else, or its user is inactive."
-_log = structlog.get_logger("aigateway.access")
+_log = structlog.get_logger("aigateway.signin")
 
 
 class TokenAuthentication(authentication.BaseAuthentication):

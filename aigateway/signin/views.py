@@ -21,19 +21,19 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from aigateway import env
-from aigateway.access import own_tokens, signing_in, standing
-from aigateway.access.bounds import TooManyTries
-from aigateway.access.hashing import HashingBusy
-from aigateway.access.issuers import DEFAULT_SCOPES
-from aigateway.access.jose import TokenRefused
-from aigateway.access.own_tokens import Issued
-from aigateway.access.tokens import Bearer
 from aigateway.api.authentication import SessionAuthentication
 from aigateway.api.errors import ServiceUnavailable
 from aigateway.models import SignIn
+from aigateway.signin import own_tokens, signing_in, standing
+from aigateway.signin.bounds import TooManyTries
+from aigateway.signin.hashing import HashingBusy
+from aigateway.signin.issuers import DEFAULT_SCOPES
+from aigateway.signin.jose import TokenRefused
+from aigateway.signin.own_tokens import Issued
 
 PRIVATE = {"Cache-Control": "private, no-store"}
 SCOPES_MAX = 20
+PUBLIC = "public"
 ISSUES_SECRETS = ("/api/v1/ai/auth/", "/api/ai/auth/")
 """Answers below these paths carry secrets: they are kept nowhere, not even for a repeated request."""
 _SCOPE = re.compile(r"[a-z_]{1,40}")
@@ -98,6 +98,7 @@ class TokenView(Challenging):
     """A key makes no tokens: they would outgrow it."""
 
     permission_classes = (TokensAreOn,)
+    scope = PUBLIC
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         return [SessionAuthentication()] if env.SESSIONS in settings.AUTH else []
@@ -125,6 +126,7 @@ class TokenView(Challenging):
 class RefreshView(Challenging):
     permission_classes = (TokensAreOn, AllowAny)
     authentication_classes = ()
+    scope = PUBLIC
 
     @extend_schema(
         operation_id="auth_token_refresh",
@@ -140,6 +142,25 @@ class RefreshView(Challenging):
             return _token(own_tokens.renew(asked.validated_data["refresh_token"]))
         except TokenRefused:
             raise AuthenticationFailed("The refresh token is not valid any more. Sign in again.", "invalid_token") from None
+
+
+class RevokeView(Challenging):
+    permission_classes = (TokensAreOn, AllowAny)
+    authentication_classes = ()
+    scope = PUBLIC
+
+    @extend_schema(
+        operation_id="auth_token_revoke",
+        summary="End a chain of tokens",
+        description="All access and refresh tokens of the sign-in are over. An unknown or used refresh token is 204 as well.",
+        request=RefreshSerializer,
+        responses={204: None, 404: SWITCHED_OFF},
+    )
+    def post(self, request: Request) -> Response:
+        asked = RefreshSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        own_tokens.revoke(asked.validated_data["refresh_token"])
+        return Response(status=204, headers={"Cache-Control": "no-store"})
 
 
 def _by_password(request: Request, asked: dict[str, Any], scopes: Any) -> Response:
@@ -164,13 +185,13 @@ def _token(issued: Issued) -> Response:
     return Response(body, headers={"Cache-Control": "no-store"})
 
 
-class IsPerson(BasePermission):
-    """Somebody who signed in. A gateway key is no person, and may not see or end what a person does elsewhere."""
+class IsInSession(BasePermission):
+    """Whoever finds a key or a token must not see or end what its owner does elsewhere."""
 
-    message = "Sign in, or use an access token: API keys may not manage sessions."
+    message = "Sign in: keys and access tokens may not manage sign-ins."
 
     def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - the framework's signature
-        return request.auth is None or isinstance(request.auth, Bearer)
+        return request.auth is None
 
 
 class IsSuperuserInSession(BasePermission):
@@ -181,7 +202,7 @@ class IsSuperuserInSession(BasePermission):
 
 
 class OwnSignInsView(APIView):
-    permission_classes = (IsAuthenticated, IsPerson)
+    permission_classes = (IsAuthenticated, IsInSession)
 
     @extend_schema(operation_id="sessions", summary="Where you are signed in", responses=SignInSerializer(many=True))
     def get(self, request: Request) -> Response:
@@ -199,7 +220,7 @@ class OwnSignInsView(APIView):
 
 
 class OwnSignInView(APIView):
-    permission_classes = (IsAuthenticated, IsPerson)
+    permission_classes = (IsAuthenticated, IsInSession)
 
     @extend_schema(operation_id="sessions_end", summary="End one of your sessions", responses={204: None})
     def delete(self, request: Request, sign_in_id: uuid.UUID) -> Response:

@@ -12,10 +12,10 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from aigateway.access import pruning, standing
-from aigateway.access.session_store import SEEN_AT, SIGNED_IN_AT
 from aigateway.models import AccessState, SignIn, TryCount
-from tests.aigateway.access.conftest import PASSWORD, ask_token, live, sign_in, signed_in, token_of, with_token
+from aigateway.signin import pruning, standing
+from aigateway.signin.session_store import SEEN_AT, SIGNED_IN_AT
+from tests.aigateway.signin.conftest import PASSWORD, ask_token, live, sign_in, signed_in, token_of, with_token
 from usage.keys.actions import create_api_key
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
@@ -73,19 +73,23 @@ def test_the_page_ends_one_and_all_others(admin_user: User) -> None:
 
 
 def test_nobody_ends_the_sessions_of_others(admin_user: User, ursula: User) -> None:
-    mine, his = token_of(ursula), signed_in("admin")
+    ursula.is_staff = True
+    ursula.save()
+    mine, hers, his = token_of(ursula), signed_in("ursula"), signed_in("admin")
     theirs = SignIn.objects.get(user=admin_user)
-    answer = Client().delete(f"{SESSIONS}/{theirs.pk}", headers={"Authorization": f"Bearer {mine['access_token']}"})
-    assert answer.status_code == 404
+    assert hers.delete(f"{SESSIONS}/{theirs.pk}").status_code == 404
+    assert hers.post(f"/account/sessions/{theirs.pk}/end/").status_code == 404
+    assert hers.get(f"/api/v1/ai/admin/users/{admin_user.pk}/sessions").status_code == 403
     for client in (Client(), Client(headers={"Authorization": f"Bearer {mine['access_token']}"})):
         path = f"/api/v1/ai/admin/users/{admin_user.pk}/sessions"
         assert {client.get(path).status_code, client.delete(path).status_code} <= {401, 403}
     assert is_in(his)
 
 
-def test_a_key_manages_no_sessions_not_even_a_superusers(admin_user: User) -> None:
-    _, key = create_api_key(admin_user, "laptop")
-    client = Client(headers={"X-API-Key": key})
+@pytest.mark.parametrize("kind", ["key", "token"])
+def test_neither_key_nor_token_manages_sessions_not_even_a_superusers(admin_user: User, kind: str) -> None:
+    credential = create_api_key(admin_user, "laptop")[1] if kind == "key" else token_of(admin_user)["access_token"]
+    client = Client(headers={"Authorization": f"Bearer {credential}"})
     for path in (SESSIONS, f"/api/v1/ai/admin/users/{admin_user.pk}/sessions"):
         assert (client.get(path).status_code, client.delete(path).status_code) == (403, 403)
 

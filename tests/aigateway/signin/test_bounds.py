@@ -11,10 +11,10 @@ from django.contrib.auth.models import User
 from django.db import close_old_connections
 from django.test import Client
 
-from aigateway.access import bounds, hashing, origin
-from aigateway.access.bounds import TooManyTries
 from aigateway.models import TryCount
-from tests.aigateway.access.conftest import PASSWORD, ask_token, sign_in, signed_in
+from aigateway.signin import bounds, hashing, origin
+from aigateway.signin.bounds import TooManyTries
+from tests.aigateway.signin.conftest import PASSWORD, ask_token, sign_in, signed_in
 from usage.keys.actions import create_api_key
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]

@@ -16,9 +16,9 @@ from django.db import OperationalError
 from django.test import Client
 
 from aigateway import env
-from aigateway.access import own_tokens, standing, tokens
 from aigateway.models import SignIn
-from tests.aigateway.access.conftest import PASSWORD, ask_token, live, sign_in, signed_in, token_of, with_token
+from aigateway.signin import own_tokens, standing, tokens
+from tests.aigateway.signin.conftest import PASSWORD, ask_token, live, sign_in, signed_in, token_of, with_token
 
 pytestmark = pytest.mark.django_db
 
@@ -193,6 +193,15 @@ def test_S31_inactive_users_refresh_nothing_even_where_nobody_noticed(ursula: Us
 def test_S31_a_chain_ends_after_twelve_hours(ursula: User) -> None:
     issued = token_of(ursula)
     SignIn.objects.update(signed_in_at="2026-01-01T00:00:00Z")
+    assert code_of(refresh(issued["refresh_token"])) == (401, "invalid_token")
+
+
+def test_a_chain_can_be_ended_by_who_holds_it(ursula: User) -> None:
+    issued = token_of(ursula)
+    for renewal, is_good in ((issued["refresh_token"] + "x", True), ("gr_x_y", True), (issued["refresh_token"], False)):
+        answer = Client().post("/api/v1/ai/auth/token/revoke", {"refresh_token": renewal}, content_type="application/json")
+        assert answer.status_code == 204
+        assert (with_token(issued["access_token"]).status_code == 200) is is_good
     assert code_of(refresh(issued["refresh_token"])) == (401, "invalid_token")
 
 

@@ -12,7 +12,7 @@ from django.contrib.auth.forms import PasswordResetForm
 from kombu.exceptions import OperationalError
 
 TASK = "aigateway.send_password_reset"
-_log = structlog.get_logger("aigateway.access")
+_log = structlog.get_logger("aigateway.signin")
 
 
 def are_on() -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from aigateway.access import openid, pages, views
+from aigateway.signin import openid, pages, views
 
 api_patterns = [
     path("auth/token", views.TokenView.as_view(), name="auth_token"),
     path("auth/token/refresh", views.RefreshView.as_view(), name="auth_token_refresh"),
+    path("auth/token/revoke", views.RevokeView.as_view(), name="auth_token_revoke"),
     path("sessions", views.OwnSignInsView.as_view(), name="sessions"),
     path("sessions/<uuid:sign_in_id>", views.OwnSignInView.as_view(), name="session"),
     path("admin/users/<int:user_id>/sessions", views.SignInsView.as_view(), name="user_sessions"),

@@ -22,9 +22,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from aigateway.access import jose, standing
-from aigateway.access.jose import TokenRefused
 from aigateway.models import SignIn
+from aigateway.signin import jose, standing
+from aigateway.signin.jose import TokenRefused
 
 ALGORITHM = "EdDSA"
 ISSUER = "aigateway"
@@ -99,6 +99,16 @@ def renew(renewal: str) -> Issued:
             return issue_chain(user, sign_in, sign_in.scopes.split())
         standing.end(sign_in)
     raise TokenRefused("renewal is used, old, or of an inactive user")
+
+
+def revoke(renewal: str) -> None:
+    """Ends the chain whose current renewal this is; anything else ends nothing and says nothing."""
+    try:
+        sign_in = SignIn.objects.filter(pk=_sign_in_id(renewal), ended_at=None).first()
+    except TokenRefused:
+        return
+    if sign_in is not None and hmac.compare_digest(bytes(sign_in.refresh_sha256 or b""), _sha256(renewal)):
+        standing.end(sign_in)
 
 
 def _sign_in_id(renewal: str) -> uuid.UUID:

@@ -12,14 +12,14 @@ from auditlog.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.db import IntegrityError, transaction
 
-from aigateway.access.issuers import Issuer
 from aigateway.models import ExternalIdentity
+from aigateway.signin.issuers import Issuer
 from providers.models import ConfigVersion
 
 SUBJECT_MAX = 255
 VALUES_MAX = 1000
 _NAME = re.compile(r"[\w.@+-]{1,120}")
-_log = structlog.get_logger("aigateway.access")
+_log = structlog.get_logger("aigateway.signin")
 
 
 class NotAdmitted(Exception):

@@ -11,15 +11,15 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
-from aigateway.access import bounds, hashing
-from aigateway.access.bounds import Bucket, TooManyTries
-from aigateway.access.hashing import HashingBusy
-from aigateway.access.origin import Origin
 from aigateway.models import SignIn
+from aigateway.signin import bounds, hashing
+from aigateway.signin.bounds import Bucket, TooManyTries
+from aigateway.signin.hashing import HashingBusy
+from aigateway.signin.origin import Origin
 
 PASSWORD_MAX = 1024
 NAME_MAX = 150
-_log = structlog.get_logger("aigateway.access")
+_log = structlog.get_logger("aigateway.signin")
 
 
 class PasswordBackend(ModelBackend):

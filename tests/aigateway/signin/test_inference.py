@@ -14,14 +14,14 @@ from django.db import OperationalError
 from django.test import Client
 
 from aigateway import callers, env
-from aigateway.access import standing
 from aigateway.callers import CACHE_TTL_S, CallerDirectory
 from aigateway.errors import GatewayError
 from aigateway.models import SignIn
+from aigateway.signin import standing
 from providers.models import ConfigVersion
-from tests.aigateway.access.conftest import PASSWORD, link, token_of
-from tests.aigateway.access.issuer import SmallIssuer
 from tests.aigateway.conftest import LiveGateway
+from tests.aigateway.signin.conftest import PASSWORD, link, token_of
+from tests.aigateway.signin.issuer import SmallIssuer
 from tests.aigateway.test_callers import Clock
 from usage.models import Budget, LedgerEntry
 
@@ -84,7 +84,7 @@ def test_S31_it_is_looked_up_once_a_minute_and_never_kept_beyond_its_end(
     clock.now_s += CACHE_TTL_S + 1
     ask(directory, token)
     assert len(loads) == 2
-    monkeypatch.setattr("aigateway.access.tokens.Proven.expires_in_s", property(lambda self: 5.0))
+    monkeypatch.setattr("aigateway.signin.tokens.Proven.expires_in_s", property(lambda self: 5.0))
     directory.drop(("all",))
     ask(directory, token)
     clock.now_s += 6
@@ -198,7 +198,8 @@ def test_R705_a_chat_by_token_is_answered_metered_and_ended(gateway: LiveGateway
     assert (line.user_id, line.api_key_id) == (user.pk, "")
     first = gateway.chat(headers={"Idempotency-Key": "once"})
     assert gateway.chat(headers={"Idempotency-Key": "once"}).content == first.content
-    assert Client().delete("/api/v1/ai/sessions", headers={"Authorization": f"Bearer {issued['access_token']}"}).status_code == 204
+    ending = {"refresh_token": issued["refresh_token"]}
+    assert Client().post("/api/v1/ai/auth/token/revoke", ending, content_type="application/json").status_code == 204
     while gateway.chat().status_code == 200:  # until this process has heard of it; the limit of the test ends it
         continue
     assert gateway.chat().json()["error"]["code"] == "invalid_token"

@@ -10,10 +10,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from aigateway.access import openid, tokens
-from aigateway.access.key_sets import KeySets
 from aigateway.models import ExternalIdentity, SignIn
-from tests.aigateway.access.issuer import AUDIENCE, SmallIssuer, running_issuer
+from aigateway.signin import openid, tokens
+from aigateway.signin.key_sets import KeySets
+from tests.aigateway.signin.issuer import AUDIENCE, SmallIssuer, running_issuer
 
 PASSWORD = "a pass phrase of ours"
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from aigateway.access.jose import ASYMMETRIC
+from aigateway.signin.jose import ASYMMETRIC
 from providers.upstream.egress import AddressClass, classify, is_literal
 
 DEFAULT_ALGORITHMS = ("RS256", "ES256")

@@ -9,8 +9,8 @@ from typing import Any
 import requests
 import urllib3
 
-from aigateway.access.issuers import Issuer
 from aigateway.api.parsing import InvalidJson, parse_strict
+from aigateway.signin.issuers import Issuer
 from providers.addresses import own_addresses
 from providers.upstream.egress import EgressPolicy, guarded_session
 from providers.upstream.errors import EgressDenied

@@ -21,10 +21,10 @@ from django.urls import reverse, reverse_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from aigateway.access import bounds, openid, resets, standing
-from aigateway.access.origin import Origin
-from aigateway.access.passwords import is_password_of
 from aigateway.models import SignIn
+from aigateway.signin import bounds, openid, resets, standing
+from aigateway.signin.origin import Origin
+from aigateway.signin.passwords import is_password_of
 
 
 class SignInForm(AdminAuthenticationForm):
@@ -112,7 +112,7 @@ class ResetView(ResetsAreOn, views.PasswordResetConfirmView):
 def account(request: HttpRequest) -> HttpResponse:
     sign_ins = standing.live_sign_ins(_person(request))
     context = {**admin.site.each_context(request), "title": "Your sign-ins", "sign_ins": sign_ins, "own": request.session.session_key}
-    return render(request, "access/account.html", context)
+    return render(request, "signin/account.html", context)
 
 
 @never_cache

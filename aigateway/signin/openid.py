@@ -21,13 +21,13 @@ from django.urls import reverse
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 from mozilla_django_oidc.views import OIDCAuthenticationCallbackView, OIDCAuthenticationRequestView
 
-from aigateway.access import bounds, identities, issuers, jose
-from aigateway.access.fetching import IssuerUnreachable, fetch
-from aigateway.access.identities import NotAdmitted
-from aigateway.access.issuers import Issuer
-from aigateway.access.jose import KeysUnknown, TokenRefused
-from aigateway.access.key_sets import KEY_SETS
-from aigateway.access.origin import Origin
+from aigateway.signin import bounds, identities, issuers, jose
+from aigateway.signin.fetching import IssuerUnreachable, fetch
+from aigateway.signin.identities import NotAdmitted
+from aigateway.signin.issuers import Issuer
+from aigateway.signin.jose import KeysUnknown, TokenRefused
+from aigateway.signin.key_sets import KEY_SETS
+from aigateway.signin.origin import Origin
 
 _ENDPOINTS = {
     "OIDC_OP_AUTHORIZATION_ENDPOINT": "authorization_endpoint",
@@ -35,7 +35,7 @@ _ENDPOINTS = {
 }
 _FAILED = "Signing in did not work. Try again, or ask an administrator."
 _AWAY = "Your identity provider cannot be reached right now. Try again shortly."
-_log = structlog.get_logger("aigateway.access")
+_log = structlog.get_logger("aigateway.signin")
 
 
 def is_on() -> bool:

@@ -12,9 +12,9 @@ import jwt
 import structlog
 from django.core.exceptions import ImproperlyConfigured
 
-from aigateway.access.fetching import IssuerUnreachable, fetch
-from aigateway.access.issuers import Issuer, check_url
-from aigateway.access.jose import KeysUnknown, Opened, TokenRefused
+from aigateway.signin.fetching import IssuerUnreachable, fetch
+from aigateway.signin.issuers import Issuer, check_url
+from aigateway.signin.jose import KeysUnknown, Opened, TokenRefused
 
 FRESH_S = 600.0
 STALE_S = 3600.0
@@ -25,7 +25,7 @@ RSA_BITS_MIN = 2048
 DISCOVERY = "/.well-known/openid-configuration"
 _CURVES = {"ES256": ("P-256",), "ES384": ("P-384",), "ES512": ("P-521",), "EdDSA": ("Ed25519", "Ed448")}
 _PUBLIC = {"RSA": ("kty", "n", "e"), "EC": ("kty", "crv", "x", "y"), "OKP": ("kty", "crv", "x")}
-_log = structlog.get_logger("aigateway.access")
+_log = structlog.get_logger("aigateway.signin")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
 
 
 class AIGatewayConfig(AppConfig):
@@ -12,8 +13,20 @@ class AIGatewayConfig(AppConfig):
         from django.db.models.signals import post_save
 
         from aigateway import celery, checks  # noqa: F401 - makes our Celery application the current one, registers our checks
+        from aigateway.access import trail
         from aigateway.signin import user_signed_in, user_was_saved
 
-        user_logged_in.connect(user_signed_in, dispatch_uid="access")
-        post_save.connect(user_was_saved, sender=User, dispatch_uid="access")
+        trail.register()
+        user_logged_in.connect(user_signed_in, dispatch_uid="signin")
+        post_save.connect(user_was_saved, sender=User, dispatch_uid="signin")
         auditlog.register(self.get_model("ExternalIdentity"))
+
+
+class AdminConfig(admin_apps.AdminConfig):
+    """Django's admin; when every app has registered its pages, ours take the place of the libraries'."""
+
+    def ready(self) -> None:
+        super().ready()
+        from aigateway.access import pages
+
+        pages.replace()

@@ -6,19 +6,22 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 
 from aigateway import env, errors, signin
+from aigateway.api.credentials import AmbiguousKey, sent_key
 from preferences.resolve import PreferenceRecord, load_for_user
 from providers.registry import EVERYTHING
+from providers.upstream.types import NameList
 from usage.budgets import budgets_for, team_of
-from usage.keys import KeyRecord, load_key, lookup_id, matches, touch_keys
+from usage.keys import KeyRecord, Scope, effective, load_key, lookup_id, matches, touch_keys
 from usage.ledger import BudgetRef
 from usage.limits import Limit, rate_limits_for
 from usage.subscriptions import EntitlementRecord, entitlements_of
@@ -28,7 +31,6 @@ CACHE_TTL_S = 60.0
 UNKNOWN_TTL_S = 5.0
 PROVERS = 2
 """Threads that check signatures and may wait for an issuer's keys: configuration never waits behind them."""
-INFERENCE = "inference"
 _NO_KEY_SHA256 = hashlib.sha256(b"").digest()
 
 
@@ -39,13 +41,14 @@ class Caller:
     user_id: int
     username: str
     api_key_id: str
-    allowed_models: frozenset[str] | None
-    allowed_contexts: frozenset[str] | None
+    allowed_models: NameList | None
+    allowed_contexts: NameList | None
     preferences: tuple[PreferenceRecord, ...]
     budgets: tuple[BudgetRef, ...]
     team_id: int | None = None
     entitlements: tuple[EntitlementRecord, ...] = ()
     rate_limits: tuple[Limit, ...] = ()
+    scopes: frozenset[str] = frozenset()
 
     @property
     def subject(self) -> str:
@@ -84,9 +87,15 @@ class CallerDirectory:
         self._generation = 0
         self._used: set[str] = set()
 
-    async def authenticate(self, authorization: str, x_api_key: str) -> Caller:
-        """Raises ``GatewayError``: 401 for a missing or bad key, 503 when the database cannot say."""
-        plaintext = presented_key(authorization, x_api_key)
+    async def authenticate(self, plaintext: str) -> Caller:
+        """Raises ``GatewayError``: 401 for a bad credential, 403 for one that is not for inference, 503 when nobody can say."""
+        caller = await self.identify(plaintext)
+        if Scope.INFERENCE not in caller.scopes:
+            raise errors.scope_missing(Scope.INFERENCE)
+        return caller
+
+    async def identify(self, plaintext: str) -> Caller:
+        """Whose credential it is, whatever it may do. Raises ``GatewayError``: 401 for a bad one, 503 when nobody can say."""
         if env.TOKENS in settings.AUTH and signin.looks_like_token(plaintext):
             return await self._bearer(plaintext)
         if env.API_KEYS not in settings.AUTH:
@@ -185,14 +194,15 @@ class CallerDirectory:
         return caller
 
 
-def presented_key(authorization: str, x_api_key: str) -> str:
-    """The key from ``Authorization: Bearer`` or ``X-API-Key``; raises ``GatewayError`` 401 when there is none."""
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    if x_api_key:
-        return x_api_key
-    raise errors.missing_key()
+def presented_key(meta: Mapping[str, Any]) -> str:
+    """The key of a request; raises ``GatewayError`` 401 when there is none, or two."""
+    try:
+        plaintext = sent_key(meta, compare_address=True)
+    except AmbiguousKey:
+        raise errors.ambiguous_key() from None
+    if plaintext is None:
+        raise errors.missing_key()
+    return plaintext
 
 
 def _is_usable(key: KeyRecord) -> bool:
@@ -205,7 +215,8 @@ def _load_caller(key_id: str) -> tuple[KeyRecord | None, Caller | None]:
         key = load_key(key_id)
         if key is None:
             return None, None
-        caller = _caller(key.user_id, key.username, key.key_id, key.allowed_models, key.allowed_contexts)
+        names = NameList.of(key.allowed_models), NameList.of(key.allowed_contexts)
+        caller = _caller(key.user_id, key.username, key.key_id, names, key.scopes)
         return key, caller
     finally:
         close_old_connections()
@@ -215,25 +226,25 @@ def _load_bearer(proven: signin.Proven) -> Caller:
     """Bound by its user's budgets and limits; there is no key whose own could bind."""
     try:
         bearer = signin.bearer_of(proven)
-        if INFERENCE not in bearer.scopes:
-            raise errors.scope_missing(INFERENCE)
-        return _caller(bearer.user.pk, bearer.user.get_username(), "", (), ())
+        return _caller(bearer.user.pk, bearer.user.get_username(), "", (None, None), effective(bearer.scopes))
     finally:
         close_old_connections()
 
 
-def _caller(user_id: int, username: str, key_id: str, models: tuple[str, ...], contexts: tuple[str, ...]) -> Caller:
+def _caller(user_id: int, username: str, key_id: str, names: tuple[NameList | None, NameList | None], scopes: frozenset[str]) -> Caller:
+    """``names``: the models and the contexts that are allowed."""
     return Caller(
         user_id=user_id,
         username=username,
         api_key_id=key_id,
-        allowed_models=frozenset(models) or None,
-        allowed_contexts=frozenset(contexts) or None,
+        allowed_models=names[0],
+        allowed_contexts=names[1],
         preferences=load_for_user(user_id),
         budgets=budgets_for(user_id, key_id),
         team_id=team_of(user_id),
         entitlements=entitlements_of(user_id),
         rate_limits=rate_limits_for(user_id, key_id),
+        scopes=scopes,
     )
 
 

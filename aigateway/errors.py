@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 from django.db import InterfaceError, OperationalError
 
+from aigateway.api.credentials import AMBIGUOUS, AMBIGUOUS_WORDS
 from aigateway.api.errors import Category
+from aigateway.api.scopes import SCOPE_MISSING
 from providers.upstream import errors as upstream
 from providers.upstream.dispatch import AllTargetsFailed, AttemptRecord
 from providers.upstream.types import Plan
@@ -110,14 +112,25 @@ def invalid_token() -> GatewayError:
     )
 
 
+def ambiguous_key() -> GatewayError:
+    """Two keys in one request: whichever was taken, somebody else's could have been meant (C26)."""
+    return GatewayError(
+        401,
+        Category.AUTHENTICATION,
+        AMBIGUOUS,
+        AMBIGUOUS_WORDS,
+        "Send one key, in one place.",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
 def scope_missing(scope: str) -> GatewayError:
     return GatewayError(
         403,
         Category.PERMISSION,
-        "insufficient_scope",
-        f"This credential does not carry the scope '{scope}'.",
-        "Use a key or a token with this scope.",
-        headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
+        SCOPE_MISSING,
+        f"This API key may not do this: it lacks the scope '{scope}'.",
+        "Use a key that has this scope, or ask an administrator to give it.",
     )
 
 

@@ -82,7 +82,7 @@ INSTALLED_APPS = [
     "providers",
     "usage",
     "preferences",
-    "django.contrib.admin",
+    "aigateway.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -102,6 +102,7 @@ MIDDLEWARE = [
     "aigateway.api.request_id.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "aigateway.static_files.StaticFilesMiddleware",
+    "aigateway.api.private.PrivateAnswersMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -110,7 +111,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "aigateway.signin.signing_in.AccessMiddleware",
-    "auditlog.middleware.AuditlogMiddleware",
+    "aigateway.api.origin.OriginMiddleware",
     "axes.middleware.AxesMiddleware",
     "aigateway.idempotency.middleware.IdempotencyMiddleware",
 ]
@@ -193,6 +194,7 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # the default is a cookie that its owner can read
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 

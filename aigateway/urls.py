@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from aigateway import traffic
+from aigateway import entitlements, traffic
 from aigateway.api import errors
 from aigateway.process import health
 from aigateway.signin.urls import api_patterns as access_patterns
@@ -22,7 +22,7 @@ _rest: list[URLPattern] = [
     *preferences_patterns(statistics_for_user),
     *usage_patterns,
     *access_patterns,
-    *providers_patterns(traffic.by_deployment),
+    *providers_patterns(traffic.by_deployment, entitlements.barred_tiers),
     *provider_tests.api_patterns,
     *conformance_views.api_patterns,
 ]

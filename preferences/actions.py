@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from auditlog.context import auditlog_value, set_actor
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 
 from preferences.models import DEFAULT_CONTEXT, Preference
+from providers.audit import Actor, audited
 from providers.models import ConfigVersion, Deployment, Provider
-from providers.upstream.types import HealthStatus
+from providers.upstream.types import HealthStatus, NameList, allows
 
 CONTEXT_FORM = re.compile(r"[A-Za-z0-9_-]{1,50}", re.ASCII)
 CONTEXTS_PER_USER_MAX = 100
@@ -60,16 +59,16 @@ class PreferenceAbsent(PreferenceRefused):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What the caller's key may use; ``None`` means everything. ``models`` holds names or ``provider/name`` addresses."""
+    """What the caller's key may use; ``None`` means everything. ``models`` holds names, ``provider/name`` addresses and patterns."""
 
-    models: frozenset[str] | None = None
-    contexts: frozenset[str] | None = None
+    models: NameList | None = None
+    contexts: NameList | None = None
 
     def allows_model(self, deployment: Deployment) -> bool:
-        return self.models is None or not self.models.isdisjoint((deployment.name, str(deployment)))
+        return allows(self.models, deployment.name, str(deployment))
 
     def allows_context(self, context: str) -> bool:
-        return self.contexts is None or context in self.contexts
+        return allows(self.contexts, context)
 
 
 EVERYTHING = Scope()
@@ -87,7 +86,7 @@ def set_preference(user: User, context: str, provider: str | None, model: str, s
     reason = unavailable_reason(deployment)
     if reason:
         raise ModelUnavailable(f"The model '{deployment}' is not available: {reason}.")
-    with transaction.atomic(), _audited(user):
+    with transaction.atomic(), audited(Actor.of(user)):
         others = Preference.objects.filter(user=user).exclude(context=context).count()
         if others >= CONTEXTS_PER_USER_MAX:
             raise ContextInvalid(f"At most {CONTEXTS_PER_USER_MAX} contexts can have a preference; delete one first.")
@@ -99,7 +98,7 @@ def set_preference(user: User, context: str, provider: str | None, model: str, s
 def delete_preference(user: User, context: str = DEFAULT_CONTEXT, scope: Scope = EVERYTHING) -> None:
     """Raises ``PreferenceAbsent`` when nothing is stored for the context."""
     _check_context(context, scope)
-    with transaction.atomic(), _audited(user):
+    with transaction.atomic(), audited(Actor.of(user)):
         deleted, _ = Preference.objects.filter(user=user, context=context).delete()
         if not deleted:
             raise PreferenceAbsent(f"No preference is stored for the context '{context}'.")
@@ -108,14 +107,19 @@ def delete_preference(user: User, context: str = DEFAULT_CONTEXT, scope: Scope =
 
 def delete_preferences(user: User, scope: Scope = EVERYTHING) -> None:
     """Deletes all of a user's preferences that the caller's key may touch; raises ``PreferenceAbsent`` when there is none."""
-    with transaction.atomic(), _audited(user):
-        rows = Preference.objects.filter(user=user)
-        if scope.contexts is not None:
-            rows = rows.filter(context__in=scope.contexts)
-        deleted, _ = rows.delete()
+    with transaction.atomic(), audited(Actor.of(user)):
+        deleted, _ = within(scope, Preference.objects.filter(user=user)).delete()
         if not deleted:
             raise PreferenceAbsent("No preference is stored.")
         announce(user.pk)
+
+
+def within(scope: Scope, rows: QuerySet[Preference]) -> QuerySet[Preference]:
+    """Those in contexts the caller's key may use; a user has few."""
+    if scope.contexts is None:
+        return rows
+    stored = rows.values_list("context", flat=True)
+    return rows.filter(context__in=[context for context in stored if scope.allows_context(context)])
 
 
 def announce(user_id: int) -> None:
@@ -123,8 +127,10 @@ def announce(user_id: int) -> None:
     ConfigVersion.bump(f"user:{user_id}")
 
 
-def unavailable_reason(deployment: Deployment) -> str:
-    """Why nobody can be served by this model now; empty when it is available."""
+def unavailable_reason(deployment: Deployment, scope: Scope = EVERYTHING) -> str:
+    """Why the caller cannot be served by this model now; empty when it is available."""
+    if not scope.allows_model(deployment):
+        return "this API key may not use it"
     if not deployment.enabled:
         return "the model is disabled"
     if not deployment.provider.enabled or deployment.provider.deleted_at is not None:
@@ -132,21 +138,6 @@ def unavailable_reason(deployment: Deployment) -> str:
     if deployment.provider.health == HealthStatus.RED:
         return "its provider does not answer"
     return ""
-
-
-@contextmanager
-def _audited(user: User) -> Iterator[None]:
-    """Audit entries written inside name ``user``, also where an API key and not the session says who it is.
-
-    auditlog's own context forgets the outer one, so the middleware's is put back afterwards.
-    """
-    origin: dict[str, Any] = auditlog_value.get(None) or {}
-    token = auditlog_value.set(origin)
-    try:
-        with set_actor(user, origin.get("remote_addr"), origin.get("remote_port")):
-            yield
-    finally:
-        auditlog_value.reset(token)
 
 
 def _check_context(context: str, scope: Scope) -> None:

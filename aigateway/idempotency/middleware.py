@@ -71,8 +71,8 @@ def _refused(error: GatewayError, request: HttpRequest) -> HttpResponse:
 def _caller_of(request: HttpRequest) -> str | None:
     """Who is calling, proven; ``None`` for nobody or a bad key, whom the view answers itself."""
     try:
-        borne = TokenAuthentication().authenticate(Request(request)) if env.TOKENS in settings.AUTH else None
-        found = ApiKeyAuthentication().authenticate(Request(request)) if borne is None else None
+        borne = TokenAuthentication().identify(Request(request)) if env.TOKENS in settings.AUTH else None
+        found = ApiKeyAuthentication().identify(Request(request)) if borne is None else None
     except APIException:
         return None
     if borne is not None:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AbstractUser, Group, Permission
+from django.contrib.auth.models import Group, Permission, User
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from aigateway.schedules import SCHEDULES
 from providers import actions, environment
 from providers.audit import SYSTEM
 from providers.models import Provider, RoutingConfiguration
@@ -31,31 +32,6 @@ from usage.models import FINANCE_GROUP, ApiKey
 SIMULATOR_SLUG = "simulator"
 FIRST_KEY_NAME = "first key"
 FINANCE_PERMISSIONS = ("view_ledgerentry", "view_usagetotal", "view_budget", "view_budgetperiod")
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """One line of the beat schedule. A message nobody took within the interval is dropped: the next one does the work."""
-
-    name: str
-    task: str
-    every_s: int
-
-
-SCHEDULES = (
-    Schedule("check the health of providers", "providers.check_providers", 300),
-    Schedule("do health checks whose wake-up was lost", "providers.sweep_health_check_jobs", 60),
-    Schedule("drop old probe results", "providers.sweep_history", 86_400),
-    Schedule("close attempts of processes that died", "usage.sweep", 15),
-    Schedule("sum up the days", "usage.roll_up", 60),
-    Schedule("seal finished days of the ledger", "usage.seal", 3600),
-    Schedule("tell of budgets that run out", "aigateway.deliver_alerts", 60),
-    Schedule("drop old bookkeeping", "usage.prune", 3600),
-    Schedule("make exports whose wake-up was lost", "usage.make_waiting_exports", 60),
-    Schedule("export the month before", "usage.ensure_monthly_export", 3600),
-    Schedule("drop exports after 90 days", "usage.prune_exports", 86_400),
-    Schedule("drop old records of sign-ins", "aigateway.prune_access", 3600),
-)
 
 
 class SeedRefused(Exception):
@@ -143,7 +119,7 @@ def _listing_of(model: SimulatedModel) -> ModelListing:
     )
 
 
-def _administrator() -> tuple[AbstractUser, str | None]:
+def _administrator() -> tuple[User, str | None]:
     """The first superuser, and the password when one was generated."""
     existing = get_user_model().objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
     if existing is not None:
@@ -159,12 +135,12 @@ def _administrator() -> tuple[AbstractUser, str | None]:
 
 def _check_password(given: str, name: str) -> None:
     try:
-        validate_password(given, get_user_model()(username=name))
+        validate_password(given, User(username=name))
     except ValidationError as error:
         raise SeedRefused(f"AIGATEWAY_ADMIN_PASSWORD: {' '.join(error.messages)}") from error
 
 
-def _first_key(user: AbstractUser) -> str | None:
+def _first_key(user: User) -> str | None:
     """The key when one was generated here. A given key is created when it is not known, whatever other keys there are."""
     given = os.environ.get("AIGATEWAY_BOOTSTRAP_KEY")
     known = ApiKey.objects.filter(pk=keys.lookup_id(given)).exists() if given else ApiKey.objects.exists()

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from auditlog.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.db import IntegrityError, transaction
 
@@ -88,8 +87,8 @@ def _created(issuer: Issuer, subject: str, claims: Mapping[str, Any]) -> User:
 def _follow_claims(issuer: Issuer, user: User, claims: Mapping[str, Any]) -> None:
     """Adds and removes within the mapped set only; what is not named is the administrators' business."""
     values = _values(issuer, claims)
-    wanted = {group for value, group in issuer.groups.items() if value in values}
-    mapped = set(issuer.groups.values())
+    mapped = set(Group.objects.filter(name__in=issuer.groups.values()).values_list("name", flat=True)) if issuer.groups else set()
+    wanted = {group for value, group in issuer.groups.items() if value in values} & mapped
     has = set(user.groups.filter(name__in=mapped).values_list("name", flat=True)) if mapped else set()
     flags = {
         name: not values.isdisjoint(named)
@@ -105,14 +104,6 @@ def _follow_claims(issuer: Issuer, user: User, claims: Mapping[str, Any]) -> Non
             setattr(user, name, value)
         if flags:
             user.save(update_fields=[*flags])
-        now_has = set(user.groups.filter(name__in=mapped).values_list("name", flat=True))
-        if now_has == has and not flags:
-            return  # the mapping names groups that do not exist
-        changes: dict[str, Any] = {name: [not value, value] for name, value in flags.items()}
-        changes["groups"] = [", ".join(sorted(has)), ", ".join(sorted(now_has))]
-        LogEntry.objects.log_create(
-            instance=user, action=LogEntry.Action.UPDATE, changes=changes, additional_data={"why": f"claims of {issuer.issuer}"}
-        )
         ConfigVersion.bump(f"user:{user.pk}")
 
 

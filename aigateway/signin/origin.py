@@ -11,6 +11,7 @@ from django.core import signing
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from aigateway.api.origin import remote_address
 from aigateway.models import DEVICE_MAX
 
 COOKIE = "gateway_device"
@@ -41,7 +42,7 @@ class Origin:
             return cls(None, "", None)
         agent = request.META.get("HTTP_USER_AGENT", "")
         printable = "".join(character for character in agent if character.isprintable())
-        return cls(request.META.get("REMOTE_ADDR") or None, printable[:DEVICE_MAX], _known(request.COOKIES.get(COOKIE)))
+        return cls(remote_address(request), printable[:DEVICE_MAX], _known(request.COOKIES.get(COOKIE)))
 
     def knows(self, user_id: int | None) -> bool:
         return self.known is not None and user_id in self.known.user_ids

@@ -23,6 +23,7 @@ from rest_framework.views import APIView
 from aigateway import env
 from aigateway.api.authentication import SessionAuthentication
 from aigateway.api.errors import ServiceUnavailable
+from aigateway.api.scopes import PEOPLE, PUBLIC
 from aigateway.models import SignIn
 from aigateway.signin import own_tokens, signing_in, standing
 from aigateway.signin.bounds import TooManyTries
@@ -33,7 +34,6 @@ from aigateway.signin.own_tokens import Issued
 
 PRIVATE = {"Cache-Control": "private, no-store"}
 SCOPES_MAX = 20
-PUBLIC = "public"
 ISSUES_SECRETS = ("/api/v1/ai/auth/", "/api/ai/auth/")
 """Answers below these paths carry secrets: they are kept nowhere, not even for a repeated request."""
 _SCOPE = re.compile(r"[a-z_]{1,40}")
@@ -203,6 +203,7 @@ class IsSuperuserInSession(BasePermission):
 
 class OwnSignInsView(APIView):
     permission_classes = (IsAuthenticated, IsInSession)
+    scope = PEOPLE
 
     @extend_schema(operation_id="sessions", summary="Where you are signed in", responses=SignInSerializer(many=True))
     def get(self, request: Request) -> Response:
@@ -221,6 +222,7 @@ class OwnSignInsView(APIView):
 
 class OwnSignInView(APIView):
     permission_classes = (IsAuthenticated, IsInSession)
+    scope = PEOPLE
 
     @extend_schema(operation_id="sessions_end", summary="End one of your sessions", responses={204: None})
     def delete(self, request: Request, sign_in_id: uuid.UUID) -> Response:
@@ -230,6 +232,7 @@ class OwnSignInView(APIView):
 
 class SignInsView(APIView):
     permission_classes = (IsAuthenticated, IsSuperuserInSession)
+    scope = PEOPLE
 
     @extend_schema(operation_id="admin_sessions", summary="Where a user is signed in", responses=SignInSerializer(many=True))
     def get(self, request: Request, user_id: int) -> Response:

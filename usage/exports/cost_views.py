@@ -15,17 +15,19 @@ from usage.exports.downloads import streamed
 from usage.exports.lines import fixed
 from usage.exports.months import BillingMonths
 from usage.exports.serializers import CostsQuerySerializer
+from usage.keys import Scope
 from usage.models import LedgerEntry
 from usage.reports import Asked, CostReportSerializer, cost_report, lines_in, snapshot
-from usage.rest import PRIVATE, FormatParameterNegotiation, IsFinance, checked_query
+from usage.rest import PRIVATE, FormatParameterNegotiation, SeesReports, checked_query, team_for
 
 
 class CostsView(GenericAPIView[LedgerEntry]):
     """Costs of everybody, as a report or as the ledger lines themselves."""
 
+    scope = Scope.FINANCE_READ
     queryset = LedgerEntry.objects.none()
     serializer_class = CostReportSerializer
-    permission_classes = (IsFinance,)
+    permission_classes = (SeesReports,)
     content_negotiation_class = FormatParameterNegotiation
     filter_backends = ()
 
@@ -42,7 +44,7 @@ class CostsView(GenericAPIView[LedgerEntry]):
     )
     def get(self, request: Request) -> HttpResponseBase:
         wanted = checked_query(CostsQuerySerializer, request)
-        asked = Asked(wanted["period"], wanted["only"])
+        asked = Asked(wanted["period"], wanted["only"].of_team(team_for(request, wanted["only"].team_id)))
         if wanted["format"] != "json":
             source = fixed(lines_in(asked.period, asked.only), BillingMonths.current())
             stem = f"costs_{asked.period.start}_{asked.period.end}"

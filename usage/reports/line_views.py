@@ -17,20 +17,22 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
 from providers.fields import dollars
+from usage.keys import Scope
 from usage.models import LedgerEntry
 from usage.money import COUNTS
 from usage.reports.answers import opening
 from usage.reports.line_serializers import LinePageSerializer, LinesQuerySerializer
 from usage.reports.questions import lines_in
-from usage.rest import PRIVATE, IsFinance, checked_query
+from usage.rest import PRIVATE, SeesReports, checked_query, team_for
 
 
 class LinesView(GenericAPIView[LedgerEntry]):
     """Ledger lines, latest dispatch first. The cursor holds where a page ended and what had been posted when the first was read."""
 
+    scope = Scope.FINANCE_READ
     queryset = LedgerEntry.objects.none()
     serializer_class = LinePageSerializer
-    permission_classes = (IsFinance,)
+    permission_classes = (SeesReports,)
     filter_backends = ()
     pagination_class = None
 
@@ -43,7 +45,7 @@ class LinesView(GenericAPIView[LedgerEntry]):
     def get(self, request: Request) -> Response:
         wanted = checked_query(LinesQuerySerializer, request)
         size: int = wanted["page_size"]
-        lines = lines_in(wanted["period"], wanted["only"])
+        lines = lines_in(wanted["period"], wanted["only"].of_team(team_for(request, wanted["only"].team_id)))
         if "cursor" in wanted:
             cursor = _Cursor.read(wanted["cursor"])
             before = Q(dispatched_at__lt=cursor.at) | Q(dispatched_at=cursor.at, pk__lt=cursor.line)

@@ -9,6 +9,7 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from usage.keys import Scope
 from usage.models import LedgerEntry
 from usage.reports import questions
 from usage.reports.answers import breakdown_answer, day_rows, opening
@@ -22,10 +23,11 @@ from usage.reports.serializers import (
     shown_totals,
 )
 from usage.reports.sums import Asked, Groups, snapshot, sums
-from usage.rest import PRIVATE, IsFinance, checked_query
+from usage.rest import PRIVATE, SeesReports, checked_query, team_for
 
 
 class OwnUsageView(GenericAPIView[LedgerEntry]):
+    scope = Scope.OWN_USAGE
     queryset = LedgerEntry.objects.none()
     serializer_class = OwnUsageSerializer
     filter_backends = ()
@@ -50,9 +52,10 @@ class OwnUsageView(GenericAPIView[LedgerEntry]):
 class UsageView(GenericAPIView[LedgerEntry]):
     """Everybody's usage in groups."""
 
+    scope = Scope.FINANCE_READ
     queryset = LedgerEntry.objects.none()
     serializer_class = UsageReportSerializer
-    permission_classes = (IsFinance,)
+    permission_classes = (SeesReports,)
     filter_backends = ()
 
     @extend_schema(
@@ -64,7 +67,7 @@ class UsageView(GenericAPIView[LedgerEntry]):
     def get(self, request: Request) -> Response:
         wanted = checked_query(UsageQuerySerializer, request)
         by: list[Dimension] = wanted["group_by"]
-        asked = Asked(wanted["period"], wanted["only"])
+        asked = Asked(wanted["period"], wanted["only"].of_team(team_for(request, wanted["only"].team_id)))
         with snapshot():
             page: Any = self.paginate_queryset(Groups(asked, by))  # type: ignore[arg-type] # it counts and slices
             listed = self.get_paginated_response([shown_group(group) for group in questions.named(page, by)])

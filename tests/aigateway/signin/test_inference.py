@@ -61,7 +61,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def ask(directory: CallerDirectory, token: str) -> Any:
     """The caller, or how he was refused."""
     try:
-        return asyncio.run(directory.authenticate(f"Bearer {token}", ""))
+        return asyncio.run(directory.authenticate(token))
     except GatewayError as error:
         return f"{error.status} {error.code}"
 
@@ -140,7 +140,7 @@ def test_many_at_once_are_one_look_up(directory: CallerDirectory, user: User, lo
     token = token_of(user)["access_token"]
 
     async def many() -> None:
-        await asyncio.gather(*(directory.authenticate(f"Bearer {token}", "") for _ in range(20)))
+        await asyncio.gather(*(directory.authenticate(token) for _ in range(20)))
 
     asyncio.run(many())
     assert len(loads) == 1
@@ -156,7 +156,7 @@ def test_S30_bad_tokens_never_reach_the_database(directory: CallerDirectory, use
 
 
 def test_a_token_without_the_scope_infers_nothing(directory: CallerDirectory, user: User) -> None:
-    assert ask(directory, token_of(user, scopes=["own_usage"])["access_token"]) == "403 insufficient_scope"
+    assert ask(directory, token_of(user, scopes=["own_usage"])["access_token"]) == "403 scope_missing"
 
 
 def test_R705_strategies_are_switchable(directory: CallerDirectory, user: User, settings: Any) -> None:

@@ -101,7 +101,7 @@ def test_a_superuser_sees_and_ends_those_of_others(admin_user: User, ursula: Use
     assert [row["kind"] for row in admin.get(path).json()] == ["token"]
     assert admin.delete(path).status_code == 204
     assert with_token(token).status_code == 401
-    entry = LogEntry.objects.get_for_object(ursula).get()
+    entry = LogEntry.objects.get_for_object(ursula).get(changes__has_key="epoch")
     assert (entry.actor, entry.changes["epoch"]) == (admin_user, [0, 1])
 
 
@@ -169,6 +169,12 @@ def test_a_session_ends_when_it_is_idle_or_old(admin_user: User, settings: Any) 
     aged(client, **{SIGNED_IN_AT: settings.SESSION_MAX_S + 5})
     assert not is_in(client)
     assert live(admin_user) == 0
+
+
+@pytest.mark.parametrize(("told", "kept"), [("", None), ("fe80::1%eth0", "fe80::1"), ("/run/socket", None), ("2001:DB8::1", "2001:db8::1")])
+def test_an_address_that_is_none_is_unknown(admin_user: User, told: str, kept: str | None) -> None:
+    signed_in("admin", told)
+    assert SignIn.objects.get().address == kept
 
 
 def test_being_seen_is_written_now_and_then(admin_user: User) -> None:

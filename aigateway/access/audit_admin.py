@@ -18,7 +18,7 @@ from aigateway.access.rollback import CannotPutBack, page_row, put_back
 from providers.audit import BY, Actor
 
 
-class AuditAdmin(admin.ModelAdmin, LogEntryAdminMixin):  # type: ignore[type-arg]
+class AuditAdmin(admin.ModelAdmin, LogEntryAdminMixin):  # type: ignore[misc, type-arg]
     """Nobody changes or deletes an entry. Putting back is a new change, by someone who may make it."""
 
     date_hierarchy = "timestamp"

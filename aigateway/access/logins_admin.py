@@ -1,8 +1,8 @@
-"""Admin pages of logins and failed logins: records, to be read. Forgetting failures unlocks, and asks for the permission to delete."""
+"""Admin pages of logins and failed logins: records, to be read. Forgetting failures asks for the permission to delete."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin, messages
@@ -14,8 +14,8 @@ from providers.audit import Actor, audited, record
 
 
 class LoginRecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("attempt_time", "username", "ip_address", "path_info")
-    fields = ("attempt_time", "username", "ip_address", "user_agent", "path_info")
+    list_display: tuple[str, ...] = ("attempt_time", "username", "ip_address", "path_info")
+    fields: ClassVar[tuple[str, ...]] = ("attempt_time", "username", "ip_address", "user_agent", "path_info")
     search_fields = ("username", "ip_address")
     date_hierarchy = "attempt_time"
 
@@ -37,7 +37,7 @@ class AccessAttemptAdmin(LoginRecordAdmin):
     def has_forget_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("axes.delete_accessattempt"))
 
-    @admin.action(description="Forget these failures (unlocks)", permissions=["forget"])
+    @admin.action(description="Forget these failures", permissions=["forget"])
     def forget(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         with transaction.atomic(), audited(Actor.of(request.user)):
             for attempt in queryset:

@@ -29,7 +29,7 @@ def actor_of(request: HttpRequest) -> Actor:
 class AccountForm(UserChangeForm):  # type: ignore[type-arg]
     """Without Django's view of the password, which shows parts of its hash."""
 
-    password = None
+    password = None  # type: ignore[assignment]  # how a form drops a field of its base
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -100,8 +100,9 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
         kept = [accounts.LAST_SUPERUSER for account in objs if accounts.is_last_superuser(account)]
         return [str(account) for account in objs], {"accounts": len(objs)}, set(), kept
 
-    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         """The audit log says what happens; Django's own would say that the account was deleted."""
+        return []
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
         return super().delete_view(request, object_id, {"title": "Deactivate account", **(extra_context or {})})

@@ -114,20 +114,21 @@ def page_row(entry: LogEntry) -> models.Model:
     """The row on whose page the entry's row is edited. Raises ``CannotPutBack`` when the entry cannot be put back at all."""
     rule, row = _rule_of(entry), _row_of(entry)
     try:
-        return rule.page(row)
+        found: models.Model = rule.page(row)
     except ObjectDoesNotExist:
         raise CannotPutBack("What this belonged to is gone.") from None
+    return found
 
 
 def put_back(entry: LogEntry, actor: Actor) -> models.Model:
     """Writes the fields this entry changed as they were before it. Raises ``CannotPutBack`` with the reason."""
     rule = _rule_of(entry)
     with transaction.atomic(), audited(Actor(actor.user, actor.is_superuser, by=f"put back of entry {entry.pk}")):
-        row = _row_of(entry, lock=True)
+        row: models.Model = _row_of(entry, lock=True)
         for name, (before, _) in _changes(entry, rule).items():
             _set(row, name, before)
         try:
-            row.full_clean(validate_unique=False, validate_constraints=False)
+            row.full_clean()
             rule.write(row, actor)
         except (ValidationError, ActionRefused) as error:
             raise CannotPutBack(f"No longer valid: {_sentence(error)}") from error

@@ -62,12 +62,12 @@ def note_list(sender: Any, instance: Any, action: str, reverse: bool, model: Any
 def _owners(instance: Any, reverse: bool, model: Any, pk_set: Any, name: str) -> Iterable[Any]:
     if not reverse:
         return [instance]
-    return model.objects.filter(**({name: instance.pk} if pk_set is None else {"pk__in": pk_set}))
+    found: Iterable[Any] = model.objects.filter(**({name: instance.pk} if pk_set is None else {"pk__in": pk_set}))
+    return found
 
 
 def _names(listed: type[models.Model], ids: set[int]) -> str:
-    rows = listed._default_manager.filter(pk__in=ids)
     if listed is Permission:
-        rows = rows.select_related("content_type")
+        rows = Permission.objects.filter(pk__in=ids).select_related("content_type")
         return ", ".join(sorted(f"{row.content_type.app_label}.{row.codename}" for row in rows))
-    return ", ".join(sorted(str(row) for row in rows))
+    return ", ".join(sorted(Group.objects.filter(pk__in=ids).values_list("name", flat=True)))

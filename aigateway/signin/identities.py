@@ -90,10 +90,11 @@ def _follow_claims(issuer: Issuer, user: User, claims: Mapping[str, Any]) -> Non
     mapped = set(Group.objects.filter(name__in=issuer.groups.values()).values_list("name", flat=True)) if issuer.groups else set()
     wanted = {group for value, group in issuer.groups.items() if value in values} & mapped
     has = set(user.groups.filter(name__in=mapped).values_list("name", flat=True)) if mapped else set()
+    leaves_nobody = user.is_superuser and not User.objects.filter(is_superuser=True, is_active=True).exclude(pk=user.pk).exists()
     flags = {
         name: not values.isdisjoint(named)
         for name, named in (("is_staff", issuer.staff), ("is_superuser", issuer.superusers))
-        if named and getattr(user, name) != (not values.isdisjoint(named))
+        if named and getattr(user, name) != (not values.isdisjoint(named)) and not leaves_nobody
     }
     if wanted == has and not flags:
         return

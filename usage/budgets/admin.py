@@ -68,10 +68,10 @@ class BudgetAdmin(DollarsOnReadOnlyPages, TeamAdmin):
 
     def _owner_may(self, verb: str, request: HttpRequest, obj: Any = None) -> bool:
         theirs = super()._owner_may(verb, request, obj)
-        return theirs and (verb == "view" or obj is None or self._people(request).filter(pk=_account_of(obj)).exists())
+        return theirs and (verb == "view" or obj is None or self._people(request).filter(pk=_account_of(obj) or 0).exists())
 
     def _people(self, request: HttpRequest) -> QuerySet[User]:
-        return teams.manageable_members(Actor.of(request.user)).exclude(pk=request.user.pk)
+        return teams.manageable_members(Actor.of(request.user)).exclude(pk=request.user.pk or 0)
 
     def get_fields(self, request: HttpRequest, obj: Budget | None = None) -> tuple[str, ...]:
         return self.fields if self._sees_all(request) else self.fields_of_owners

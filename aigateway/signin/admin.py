@@ -43,7 +43,7 @@ class SignInAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def end_selected(self, request: HttpRequest, queryset: QuerySet[SignIn]) -> None:
         live = [*queryset.filter(ended_at=None)]
         for sign_in in live:
-            standing.end(sign_in)
+            standing.end(sign_in, "ended by an administrator")
         self.message_user(request, f"{len(live)} ended.", messages.SUCCESS)
 
 

@@ -97,7 +97,7 @@ def renew(renewal: str) -> Issued:
         is_old = (timezone.now() - sign_in.signed_in_at).total_seconds() > REFRESH_LIFETIME_S
         if user.is_active and not is_old and hmac.compare_digest(bytes(sign_in.refresh_sha256), _sha256(renewal)):
             return issue_chain(user, sign_in, sign_in.scopes.split())
-        standing.end(sign_in)
+        standing.end(sign_in, "a refresh token was used twice, or too late")
     raise TokenRefused("renewal is used, old, or of an inactive user")
 
 

@@ -119,7 +119,7 @@ def account(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_POST
 def end_sign_in(request: HttpRequest, sign_in_id: uuid.UUID) -> HttpResponse:
-    standing.end(get_object_or_404(SignIn, pk=sign_in_id, user=_person(request), ended_at=None))
+    standing.end(get_object_or_404(SignIn, pk=sign_in_id, user=_person(request), ended_at=None), "ended by its person")
     messages.success(request, "Ended.")
     return HttpResponseRedirect(reverse("account"))
 

@@ -9,9 +9,7 @@ import hmac
 import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
-from auditlog.models import LogEntry
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
@@ -19,6 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from aigateway.models import AccessState, SignIn
+from providers.audit import record
 from providers.models import ConfigVersion
 
 ENDED_KEPT = timedelta(days=90)
@@ -46,10 +45,13 @@ def is_live(sign_in_id: uuid.UUID) -> bool:
     return SignIn.objects.filter(pk=sign_in_id, ended_at=None).exists()
 
 
-def end(sign_in: SignIn) -> None:
-    """Ends one sign-in and the tokens that came of it, in every process at once."""
+def end(sign_in: SignIn, why: str | None = None) -> None:
+    """Ends one sign-in and the tokens that came of it, in every process at once. ``why`` goes to the audit log; nobody asks why
+    somebody signs out."""
     with transaction.atomic():
         _end([sign_in], timezone.now())
+        if why is not None:
+            record(sign_in.user, {"sign_ins": [str(sign_in), why]})
         ConfigVersion.bump(f"user:{sign_in.user_id}")
 
 
@@ -64,8 +66,7 @@ def end_everything(user: User, why: str, *, but: str | None = None) -> None:
         live = SignIn.objects.filter(user=user, ended_at=None)
         _end(live.exclude(session_key=but) if but else live, timezone.now())
         ConfigVersion.bump(f"user:{user.pk}")
-        changes: dict[str, Any] = {"epoch": [before, state.epoch]}
-        LogEntry.objects.log_create(instance=user, action=LogEntry.Action.UPDATE, changes=changes, additional_data={"why": why})
+        record(user, {"epoch": [before, state.epoch], "sign_ins": ["all", why]})
 
 
 def user_was_saved(instance: User, update_fields: Iterable[str] | None = None, raw: bool = False, **_: object) -> None:

@@ -226,7 +226,7 @@ class OwnSignInView(APIView):
 
     @extend_schema(operation_id="sessions_end", summary="End one of your sessions", responses={204: None})
     def delete(self, request: Request, sign_in_id: uuid.UUID) -> Response:
-        standing.end(get_object_or_404(SignIn, pk=sign_in_id, user=_person(request), ended_at=None))
+        standing.end(get_object_or_404(SignIn, pk=sign_in_id, user=_person(request), ended_at=None), "ended by its person")
         return Response(status=204, headers=PRIVATE)
 
 

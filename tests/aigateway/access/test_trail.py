@@ -251,10 +251,12 @@ NOT_DECIDED_BY_ANYBODY = {
     *("aigateway/idempotency/store.py", "usage/idempotency.py"),  # answers kept for a day
     *("providers/health.py", "providers/tasks.py"),  # what was observed
     *("providers/models.py", "usage/keys/records.py"),  # versions; when a key was last used
+    *("aigateway/signin/bounds.py", "aigateway/signin/session_store.py"),  # counts of tries; when a session was seen
+    *("aigateway/signin/signing_in.py", "aigateway/signin/own_tokens.py"),  # records of sign-ins; hashes of refresh tokens
     *("usage/exports/jobs.py", "usage/statements/actions.py"),  # progress of a job; lines of a statement, itself audited
     *("usage/ledger/failed_attempts.py", "usage/budgets/alerts.py", "usage/budgets/adjustments.py"),  # records, append-only, and counters
 }
-WITH_AN_ENTRY_OF_ITS_OWN = {"providers/management/commands/rotate_kek.py"}
+WITH_AN_ENTRY_OF_ITS_OWN = {"providers/management/commands/rotate_kek.py", "aigateway/signin/standing.py"}
 
 
 def test_C24_nothing_people_decide_is_written_past_the_log() -> None:

@@ -60,6 +60,8 @@ def test_one_session_is_ended_at_once(admin_user: User) -> None:
     assert laptop.delete(f"{SESSIONS}/{other['id']}").status_code == 204
     assert (is_in(laptop), is_in(phone)) == (True, False)
     assert laptop.delete(f"{SESSIONS}/{other['id']}").status_code == 404
+    noted = LogEntry.objects.get_for_object(admin_user).get(changes__has_key="sign_ins")
+    assert (noted.actor, noted.changes["sign_ins"]) == (admin_user, ["browser from 198.51.100.2", "ended by its person"])
 
 
 def test_the_page_ends_one_and_all_others(admin_user: User) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -61,6 +61,9 @@ class SeesReports(IsFinance):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return super().has_permission(request, view) or bool(owned_teams(request.user))
+
+
+NO_SUCH_TEAM = {404: OpenApiResponse(description="There is no such team, or the caller does not own it.")}
 
 
 def team_for(request: Request, asked: int | None) -> int | None:

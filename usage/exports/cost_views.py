@@ -18,7 +18,7 @@ from usage.exports.serializers import CostsQuerySerializer
 from usage.keys import Scope
 from usage.models import LedgerEntry
 from usage.reports import Asked, CostReportSerializer, cost_report, lines_in, snapshot
-from usage.rest import PRIVATE, FormatParameterNegotiation, SeesReports, checked_query, team_for
+from usage.rest import NO_SUCH_TEAM, PRIVATE, FormatParameterNegotiation, SeesReports, checked_query, team_for
 
 
 class CostsView(GenericAPIView[LedgerEntry]):
@@ -40,6 +40,7 @@ class CostsView(GenericAPIView[LedgerEntry]):
         responses={
             (200, "application/json"): CostReportSerializer,
             (200, "text/csv"): OpenApiResponse(OpenApiTypes.STR, description="One record per ledger line, then the control total."),
+            **NO_SUCH_TEAM,
         },
     )
     def get(self, request: Request) -> HttpResponseBase:

@@ -23,7 +23,7 @@ from usage.money import COUNTS
 from usage.reports.answers import opening
 from usage.reports.line_serializers import LinePageSerializer, LinesQuerySerializer
 from usage.reports.questions import lines_in
-from usage.rest import PRIVATE, SeesReports, checked_query, team_for
+from usage.rest import NO_SUCH_TEAM, PRIVATE, SeesReports, checked_query, team_for
 
 
 class LinesView(GenericAPIView[LedgerEntry]):
@@ -40,7 +40,7 @@ class LinesView(GenericAPIView[LedgerEntry]):
         operation_id="admin_usage_lines",
         summary="Ledger lines page by page",
         parameters=[LinesQuerySerializer],
-        responses=LinePageSerializer,
+        responses={200: LinePageSerializer, **NO_SUCH_TEAM},
     )
     def get(self, request: Request) -> Response:
         wanted = checked_query(LinesQuerySerializer, request)

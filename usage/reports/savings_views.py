@@ -17,7 +17,7 @@ from usage.reports.answers import opening
 from usage.reports.savings import FreeUse, Savings, savings
 from usage.reports.savings_serializers import SavingsQuerySerializer, SavingsSerializer
 from usage.reports.sums import Asked, snapshot
-from usage.rest import PRIVATE, SeesReports, checked_query, team_for
+from usage.rest import NO_SUCH_TEAM, PRIVATE, SeesReports, checked_query, team_for
 
 HOW: Final = {
     "cache": "Cached tokens at the input rate of the card on each line, less what was paid for them; writing them is set against it.",
@@ -41,7 +41,7 @@ class SavingsView(GenericAPIView[LedgerEntry]):
         operation_id="admin_savings",
         summary="What caches, discounts, routing and free models saved",
         parameters=[SavingsQuerySerializer],
-        responses=SavingsSerializer,
+        responses={200: SavingsSerializer, **NO_SUCH_TEAM},
     )
     def get(self, request: Request) -> Response:
         wanted = checked_query(SavingsQuerySerializer, request)

@@ -23,7 +23,7 @@ from usage.reports.serializers import (
     shown_totals,
 )
 from usage.reports.sums import Asked, Groups, snapshot, sums
-from usage.rest import PRIVATE, SeesReports, checked_query, team_for
+from usage.rest import NO_SUCH_TEAM, PRIVATE, SeesReports, checked_query, team_for
 
 
 class OwnUsageView(GenericAPIView[LedgerEntry]):
@@ -62,7 +62,7 @@ class UsageView(GenericAPIView[LedgerEntry]):
         operation_id="admin_usage",
         summary="Usage of all users, grouped",
         parameters=[UsageQuerySerializer],
-        responses=UsageReportSerializer,
+        responses={200: UsageReportSerializer, **NO_SUCH_TEAM},
     )
     def get(self, request: Request) -> Response:
         wanted = checked_query(UsageQuerySerializer, request)

@@ -1,4 +1,4 @@
-"""Who is calling: a gateway key becomes a ``Caller``, cached in memory, dropped the moment its configuration moves."""
+"""Who is calling: a gateway key or an access token becomes a ``Caller``, cached in memory, dropped the moment its configuration moves."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 
-from aigateway import errors
+from aigateway import env, errors, signin
 from aigateway.api.credentials import AmbiguousKey, sent_key
 from preferences.resolve import PreferenceRecord, load_for_user
 from providers.registry import EVERYTHING
 from providers.upstream.types import NameList
 from usage.budgets import budgets_for, team_of
-from usage.keys import KeyRecord, Scope, load_key, lookup_id, matches, touch_keys
+from usage.keys import KeyRecord, Scope, effective, load_key, lookup_id, matches, touch_keys
 from usage.ledger import BudgetRef
 from usage.limits import Limit, rate_limits_for
 from usage.subscriptions import EntitlementRecord, entitlements_of
@@ -28,12 +29,14 @@ from usage.subscriptions import EntitlementRecord, entitlements_of
 CACHED_CALLERS_MAX = 10_000
 CACHE_TTL_S = 60.0
 UNKNOWN_TTL_S = 5.0
+PROVERS = 2
+"""Threads that check signatures and may wait for an issuer's keys: configuration never waits behind them."""
 _NO_KEY_SHA256 = hashlib.sha256(b"").digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller with everything the pipeline needs of it."""
+    """An authenticated caller with everything the pipeline needs of it. ``api_key_id`` is empty for the bearer of a token."""
 
     user_id: int
     username: str
@@ -47,6 +50,11 @@ class Caller:
     rate_limits: tuple[Limit, ...] = ()
     scopes: frozenset[str] = frozenset()
 
+    @property
+    def subject(self) -> str:
+        """Whose idempotent requests these are."""
+        return f"key:{self.api_key_id}" if self.api_key_id else f"user:{self.user_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
@@ -57,26 +65,41 @@ class _Entry:
     loaded_at_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Bearer:
+    """The caller of a token that is good until ``until_s``."""
+
+    caller: Caller
+    until_s: float
+
+
 class CallerDirectory:
-    """Finds callers by key. ``version`` is the configuration version its content is known to be as new as."""
+    """Finds callers by key or token. ``version`` is the configuration version its content is known to be as new as."""
 
     def __init__(self, executor: Executor, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._executor = executor
         self._monotonic = monotonic
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._loading: dict[str, asyncio.Task[_Entry]] = {}
+        self._bearers: OrderedDict[bytes, _Bearer] = OrderedDict()
+        self._proving: dict[bytes, asyncio.Task[Caller]] = {}
+        self._provers = ThreadPoolExecutor(PROVERS, thread_name_prefix="tokens")
         self._generation = 0
         self._used: set[str] = set()
 
     async def authenticate(self, plaintext: str) -> Caller:
-        """Raises ``GatewayError``: 401 for a bad key, 403 for one that is not for inference, 503 when the database cannot say."""
+        """Raises ``GatewayError``: 401 for a bad credential, 403 for one that is not for inference, 503 when nobody can say."""
         caller = await self.identify(plaintext)
         if Scope.INFERENCE not in caller.scopes:
             raise errors.scope_missing(Scope.INFERENCE)
         return caller
 
     async def identify(self, plaintext: str) -> Caller:
-        """Whose key it is, whatever it may do. Raises ``GatewayError``: 401 for a bad key, 503 when the database cannot say."""
+        """Whose credential it is, whatever it may do. Raises ``GatewayError``: 401 for a bad one, 503 when nobody can say."""
+        if env.TOKENS in settings.AUTH and signin.looks_like_token(plaintext):
+            return await self._bearer(plaintext)
+        if env.API_KEYS not in settings.AUTH:
+            raise errors.invalid_key()
         key_id = lookup_id(plaintext)
         if key_id is None:
             raise errors.invalid_key()
@@ -98,8 +121,14 @@ class CallerDirectory:
                 stale = [key_id for key_id, entry in self._entries.items() if entry.key and str(entry.key.user_id) == name]
                 for key_id in stale:
                     del self._entries[key_id]
+                for token in [token for token, bearer in self._bearers.items() if str(bearer.caller.user_id) == name]:
+                    del self._bearers[token]
             elif kind in ("budgets", EVERYTHING):
                 self._entries.clear()
+                self._bearers.clear()
+
+    def close(self) -> None:
+        self._provers.shutdown(wait=False, cancel_futures=True)
 
     async def flush_last_used(self) -> None:
         """Writes when keys were last used; called now and then, never on the request path."""
@@ -134,6 +163,36 @@ class CallerDirectory:
                 self._entries.popitem(last=False)
         return entry
 
+    async def _bearer(self, token: str) -> Caller:
+        """By the hash of the whole token, for a minute at most and never beyond its end. Bad ones are not remembered."""
+        sha256 = hashlib.sha256(token.encode("utf-8", "replace")).digest()
+        known = self._bearers.get(sha256)
+        if known is not None and self._monotonic() < known.until_s:
+            self._bearers.move_to_end(sha256)
+            return known.caller
+        proving = self._proving.get(sha256)
+        if proving is None:
+            proving = asyncio.ensure_future(self._prove(token, sha256))
+            self._proving[sha256] = proving
+            proving.add_done_callback(lambda _: self._proving.pop(sha256, None))
+        try:
+            return await asyncio.shield(proving)
+        except (OperationalError, InterfaceError, signin.KeysUnknown) as error:
+            raise errors.access_unknown() from error
+        except (signin.TokenRefused, signin.NotAdmitted) as error:
+            raise errors.invalid_token() from error
+
+    async def _prove(self, token: str, sha256: bytes) -> Caller:
+        loop, generation = asyncio.get_running_loop(), self._generation
+        proven = await loop.run_in_executor(self._provers, signin.prove, token)
+        caller = await loop.run_in_executor(self._executor, _load_bearer, proven)
+        self._bearers.pop(sha256, None)
+        if generation == self._generation:
+            self._bearers[sha256] = _Bearer(caller, self._monotonic() + min(CACHE_TTL_S, proven.expires_in_s))
+            while len(self._bearers) > CACHED_CALLERS_MAX:
+                self._bearers.popitem(last=False)
+        return caller
+
 
 def presented_key(meta: Mapping[str, Any]) -> str:
     """The key of a request; raises ``GatewayError`` 401 when there is none, or two."""
@@ -156,22 +215,37 @@ def _load_caller(key_id: str) -> tuple[KeyRecord | None, Caller | None]:
         key = load_key(key_id)
         if key is None:
             return None, None
-        caller = Caller(
-            user_id=key.user_id,
-            username=key.username,
-            api_key_id=key.key_id,
-            allowed_models=NameList.of(key.allowed_models),
-            allowed_contexts=NameList.of(key.allowed_contexts),
-            preferences=load_for_user(key.user_id),
-            budgets=budgets_for(key.user_id, key.key_id),
-            team_id=team_of(key.user_id),
-            entitlements=entitlements_of(key.user_id),
-            rate_limits=rate_limits_for(key.user_id, key.key_id),
-            scopes=key.scopes,
-        )
+        names = NameList.of(key.allowed_models), NameList.of(key.allowed_contexts)
+        caller = _caller(key.user_id, key.username, key.key_id, names, key.scopes)
         return key, caller
     finally:
         close_old_connections()
+
+
+def _load_bearer(proven: signin.Proven) -> Caller:
+    """Bound by its user's budgets and limits; there is no key whose own could bind."""
+    try:
+        bearer = signin.bearer_of(proven)
+        return _caller(bearer.user.pk, bearer.user.get_username(), "", (None, None), effective(bearer.scopes))
+    finally:
+        close_old_connections()
+
+
+def _caller(user_id: int, username: str, key_id: str, names: tuple[NameList | None, NameList | None], scopes: frozenset[str]) -> Caller:
+    """``names``: the models and the contexts that are allowed."""
+    return Caller(
+        user_id=user_id,
+        username=username,
+        api_key_id=key_id,
+        allowed_models=names[0],
+        allowed_contexts=names[1],
+        preferences=load_for_user(user_id),
+        budgets=budgets_for(user_id, key_id),
+        team_id=team_of(user_id),
+        entitlements=entitlements_of(user_id),
+        rate_limits=rate_limits_for(user_id, key_id),
+        scopes=scopes,
+    )
 
 
 def _touch(key_ids: list[str]) -> None:

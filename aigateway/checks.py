@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from aigateway import env
+from aigateway import env, signin
 from providers.secrets import parse_ring
 from usage.limits import evicting_policy
 
@@ -48,6 +49,34 @@ def alerts_are_signed(**_: Any) -> list[CheckMessage]:
     if settings.ALERT_WEBHOOK_URL and len(settings.ALERT_WEBHOOK_SECRET) < WEBHOOK_SECRET_MIN:
         hint = f"Set AIGATEWAY_ALERT_WEBHOOK_SECRET to at least {WEBHOOK_SECRET_MIN} characters; the receiver checks signatures with it."
         return [Error("Alerts would be sent without a signature anybody could trust.", hint=hint, id="aigateway.E006")]
+    return []
+
+
+@register(Tags.security)
+def issuers_are_well_formed(**_: Any) -> list[CheckMessage]:
+    messages: list[CheckMessage] = []
+    for read in (signin.token_issuers, signin.openid_issuer):
+        try:
+            read()
+        except ImproperlyConfigured as error:
+            hint = "docs/configuration.md says what the variables mean."
+            messages.append(Error(f"{error}.", hint=hint, id="aigateway.E010"))
+    return messages
+
+
+@register(Tags.security)
+def proxies_are_named(**_: Any) -> list[CheckMessage]:
+    """Who is believed about a client's address decides whose tries count together, so nobody is believed by default (C23)."""
+    if not settings.BEHIND_PROXY:
+        return []
+    trusted = settings.FORWARDED_ALLOW_IPS
+    if any(each == "*" or ipaddress.ip_network(each).prefixlen == 0 for each in trusted):
+        hint = "Name the proxy's address or network in FORWARDED_ALLOW_IPS."
+        return [Error("Every client may write its own address into X-Forwarded-For.", hint=hint, id="aigateway.E009")]
+    listens_elsewhere = settings.HOST not in (*env.LOOPBACK_HOSTS, "::1")
+    if listens_elsewhere and all(ipaddress.ip_network(each).is_loopback for each in trusted):
+        hint = "Set FORWARDED_ALLOW_IPS to the proxy's address as the gateway sees it; else all visitors count as one."
+        return [Caution("A proxy is expected, but only one on this machine would be believed.", hint=hint, id="aigateway.W004")]
     return []
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import os
 import re
 import secrets
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -18,8 +20,17 @@ _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
 WILDCARD_HOSTS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
 
 
-def flag(name: str) -> bool:
+API_KEYS = "api_key"
+SESSIONS = "session"
+TOKENS = "jwt"
+STRATEGIES = (API_KEYS, SESSIONS, TOKENS)
+"""The ways to prove who one is, as ``AIGATEWAY_AUTH`` names them."""
+
+
+def flag(name: str, *, default: bool = False) -> bool:
     value = os.environ.get(name, "").strip().lower()
+    if not value:
+        return default
     if value not in ("", "0", "1", "true", "false", "yes", "no"):
         raise ImproperlyConfigured(f"{name} is {value!r}: use 1 or 0")
     return value in ("1", "true", "yes")
@@ -53,6 +64,27 @@ def origins(name: str) -> list[str]:
             raise ImproperlyConfigured(f"{name} names {origin!r}: use origins like https://app.example.org, without a path, or *")
     if "*" in given and len(given) > 1:
         raise ImproperlyConfigured(f"{name} has * beside others: use * alone, or name every origin")
+    return given
+
+
+def choices(name: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Some of ``known``, all of them when nothing is set."""
+    given = words(name) or [*known]
+    for word in given:
+        if word not in known:
+            raise ImproperlyConfigured(f"{name} has {word!r}: use some of {', '.join(known)}")
+    return tuple(given)
+
+
+def networks(name: str, default: str) -> list[str]:
+    """Addresses and networks. One that cannot be read would otherwise be believed to protect and never match."""
+    given = words(name) or default.split(",")
+    for each in given:
+        try:
+            ipaddress.ip_network(each)
+        except ValueError:
+            if each != "*":  # a system check has more to say of it
+                raise ImproperlyConfigured(f"{name} has {each!r}: use addresses or networks such as 172.30.83.0/24") from None
     return given
 
 

@@ -101,6 +101,17 @@ def invalid_key() -> GatewayError:
     )
 
 
+def invalid_token() -> GatewayError:
+    return GatewayError(
+        401,
+        Category.AUTHENTICATION,
+        "invalid_token",
+        "The access token is not valid: expired, ended, for somebody else, or its user may not use it.",
+        "Get a new token from POST /api/v1/ai/auth/token or from your identity provider.",
+        headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+    )
+
+
 def ambiguous_key() -> GatewayError:
     """Two keys in one request: whichever was taken, somebody else's could have been meant (C26)."""
     return GatewayError(

@@ -100,6 +100,7 @@ class DataPlane:
         await self.transport.close()
         await self.limits.stop()
         await self.callers.flush_last_used()
+        self.callers.close()
         await asyncio.to_thread(self.ledger.stop, STOP_LEDGER_S)
         self._executor.shutdown(wait=True)
 

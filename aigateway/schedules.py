@@ -26,4 +26,5 @@ SCHEDULES = (
     Schedule("make exports whose wake-up was lost", "usage.make_waiting_exports", 60),
     Schedule("export the month before", "usage.ensure_monthly_export", 3600),
     Schedule("drop exports after 90 days", "usage.prune_exports", 86_400),
+    Schedule("drop old records of sign-ins", "aigateway.prune_access", 3600),
 )

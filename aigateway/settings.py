@@ -9,6 +9,7 @@ from typing import Any
 import environ
 
 from aigateway import env
+from aigateway.env import API_KEYS, SESSIONS, STRATEGIES, TOKENS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("AIGATEWAY_VAR") or BASE_DIR / "var")
@@ -17,6 +18,7 @@ HOST = os.environ.get("HOST") or "127.0.0.1"
 PORT = env.integer("PORT", 8000)  # 0: any free one
 PUBLIC_URL = os.environ.get("AIGATEWAY_PUBLIC_URL", "").rstrip("/")
 BEHIND_PROXY = env.flag("AIGATEWAY_BEHIND_PROXY")
+FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
 DEBUG = env.flag("AIGATEWAY_DEV")
 SECRET_KEY = os.environ.get("AIGATEWAY_SECRET_KEY") or env.stored_secret(VAR_DIR / "secret_key", env.new_secret_key())
 ALLOWED_HOSTS = env.allowed_hosts(HOST)
@@ -53,6 +55,31 @@ ALERT_EMAILS = env.words("AIGATEWAY_ALERT_EMAILS")
 ALERT_WEBHOOK_URL = os.environ.get("AIGATEWAY_ALERT_WEBHOOK_URL", "")
 ALERT_WEBHOOK_SECRET = os.environ.get("AIGATEWAY_ALERT_WEBHOOK_SECRET", "")
 
+# How people and programs prove who they are.
+AUTH = env.choices("AIGATEWAY_AUTH", STRATEGIES)
+PASSWORD_LOGIN = env.flag("AIGATEWAY_PASSWORD_LOGIN", default=True)
+TOKEN_BY_PASSWORD = env.flag("AIGATEWAY_TOKEN_BY_PASSWORD", default=True)
+SESSION_IDLE_S = env.integer("AIGATEWAY_SESSION_IDLE_S", 12 * 3600, minimum=60)
+SESSION_MAX_S = env.integer("AIGATEWAY_SESSION_MAX_S", 7 * 24 * 3600, minimum=60)
+JWT_ISSUERS = os.environ.get("AIGATEWAY_JWT_ISSUERS", "")
+OPENID: dict[str, Any] = {
+    "issuer": os.environ.get("AIGATEWAY_OIDC_ISSUER", ""),
+    "client_id": os.environ.get("AIGATEWAY_OIDC_CLIENT_ID", ""),
+    "client_secret": os.environ.get("AIGATEWAY_OIDC_CLIENT_SECRET", ""),
+    "label": os.environ.get("AIGATEWAY_OIDC_LABEL") or "OpenID Connect",
+    "scopes": os.environ.get("AIGATEWAY_OIDC_SCOPES") or "openid profile email",
+    "algorithms": env.words("AIGATEWAY_OIDC_ALGORITHMS"),
+    "username_claim": os.environ.get("AIGATEWAY_OIDC_USERNAME_CLAIM", ""),
+    "groups_claim": os.environ.get("AIGATEWAY_OIDC_GROUPS_CLAIM", ""),
+    "groups": os.environ.get("AIGATEWAY_OIDC_GROUPS", ""),
+    "staff": env.words("AIGATEWAY_OIDC_STAFF"),
+    "superusers": env.words("AIGATEWAY_OIDC_SUPERUSERS"),
+    "admit_groups": env.words("AIGATEWAY_OIDC_ADMIT_GROUPS"),
+    "admit_domains": env.words("AIGATEWAY_OIDC_ADMIT_DOMAINS"),
+    "create_users": env.flag("AIGATEWAY_OIDC_CREATE_USERS"),
+    "allow_http": env.flag("AIGATEWAY_OIDC_ALLOW_HTTP"),
+}
+
 INSTALLED_APPS = [
     "aigateway.apps.AIGatewayConfig",
     "providers",
@@ -87,6 +114,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "aigateway.signin.signing_in.AccessMiddleware",
     "aigateway.api.origin.OriginMiddleware",
     "axes.middleware.AxesMiddleware",
     "aigateway.idempotency.middleware.IdempotencyMiddleware",
@@ -134,17 +162,26 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = [
+    "aigateway.signin.passwords.PasswordBackend",
+    "aigateway.signin.openid.OpenIdBackend",
+    "axes.backends.AxesStandaloneBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
-AXES_FAILURE_LIMIT = 10
-AXES_COOLOFF_TIME = 0.25  # hours
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_NEVER_LOCKOUT_WHITELIST = False
+PASSWORD_RESET_TIMEOUT = 3600
+AXES_LOCK_OUT_AT_FAILURE = False  # it only keeps records: aigateway.signin.bounds decides
 AXES_VERBOSE = False
+
+AUTHENTICATION_CLASSES = {
+    TOKENS: "aigateway.signin.authentication.TokenAuthentication",
+    API_KEYS: "aigateway.api.authentication.ApiKeyAuthentication",
+    SESSIONS: "aigateway.api.authentication.SessionAuthentication",
+}
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = os.environ.get("AIGATEWAY_TIME_ZONE") or "UTC"
@@ -167,10 +204,11 @@ LOGIN_REDIRECT_URL = "admin:index"
 
 _https = PUBLIC_URL.startswith("https://")
 SECURE_SSL_REDIRECT = _https
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _https
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SESSION_ENGINE = "aigateway.signin.session_store"
+SESSION_COOKIE_AGE = SESSION_MAX_S
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
@@ -192,10 +230,7 @@ CONTENT_SECURITY_POLICY = {
 }
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": [
-        "aigateway.api.authentication.ApiKeyAuthentication",
-        "aigateway.api.authentication.SessionAuthentication",
-    ],
+    "DEFAULT_AUTHENTICATION_CLASSES": [place for strategy, place in AUTHENTICATION_CLASSES.items() if strategy in AUTH],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["aigateway.api.parsing.StrictJSONParser"],

@@ -9,6 +9,8 @@ from django.views.generic import RedirectView
 from aigateway import entitlements, traffic
 from aigateway.api import errors
 from aigateway.process import health
+from aigateway.signin.urls import api_patterns as access_patterns
+from aigateway.signin.urls import page_patterns as access_pages
 from aigateway.trials import conformance_views, provider_tests
 from preferences.urls import patterns as preferences_patterns
 from providers.urls import patterns as providers_patterns
@@ -19,6 +21,7 @@ PROVIDERS = "admin/providers"
 _rest: list[URLPattern] = [
     *preferences_patterns(statistics_for_user),
     *usage_patterns,
+    *access_patterns,
     *providers_patterns(traffic.by_deployment, entitlements.barred_tiers),
     *provider_tests.api_patterns,
     *conformance_views.api_patterns,
@@ -45,6 +48,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("aigateway.api.urls")),
     path("api/v1/ai/", include(_rest)),
     path("api/", include((_aliases(), "aliases"))),
+    path("", include(access_pages)),
     path("", include(provider_tests.urlpatterns)),
     path("", include(conformance_views.urlpatterns)),
     path("admin/", admin.site.urls),

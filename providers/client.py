@@ -7,7 +7,7 @@ deadline over the whole exchange, from the look-up of the name to the last byte,
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -73,12 +73,22 @@ def open_exchange(spec: ProviderSpec, request: HttpRequest, timeout_s: float) ->
 
 
 def fetch(
-    method: str, url: str, headers: Mapping[str, str], body: bytes = b"", *, timeout_s: float, bytes_max: int = FETCHED_MAX_BYTES
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes = b"",
+    *,
+    timeout_s: float,
+    bytes_max: int = FETCHED_MAX_BYTES,
+    private: Sequence[str] = (),
+    ca_bundle: str = "",
 ) -> HttpResponse:
     """One exchange with an address of the gateway's own environment (a webhook, a key set): it may be private, and is https where it is
-    public. The whole answer, any status but a redirect. Raises ``UpstreamError``."""
-    policy = EgressPolicy.for_base_urls([url], own_addresses())
-    with _opened(_Call(method, url, headers, body, policy), timeout_s, bytes_max) as (head, chunks):
+    public. Where ``url`` was learned from somebody, ``private`` are the addresses of the environment that may be.
+    The whole answer, any status but a redirect. Raises ``UpstreamError``."""
+    policy = EgressPolicy.for_base_urls([*(private or (url,))], own_addresses())
+    call = _Call(method, url, headers, body, policy, ca_bundle=ca_bundle)
+    with _opened(call, timeout_s, bytes_max) as (head, chunks):
         return HttpResponse(head.status, head.headers, b"".join(chunks), head.received_at_s)
 
 

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from providers.catalog import KINDS
 from tests.architecture import source
 
-READERS = {"get", "flag", "integer", "origins", "words"}
+READERS = {"get", "flag", "integer", "words", "choices", "networks", "origins"}
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*[A-Z0-9]")
-BY_LIBRARIES = {"FORWARDED_ALLOW_IPS"}
 FROM_OUTSIDE = {"CI", "DJANGO_SETTINGS_MODULE", "MAKELEVEL", "PYTEST_XDIST_WORKER", "TMPDIR"}
 """Set by the tools that start us, not by people."""
 
@@ -36,7 +35,7 @@ def _variables_read() -> set[str]:
         if kind.slug != "simulator"
         for name in (kind.env_var or f"{kind.slug.upper()}_API_KEY", kind.base_url_env_var, *kind.env_aliases)
     }
-    return (ours | providers | BY_LIBRARIES) - FROM_OUTSIDE
+    return (ours | providers) - FROM_OUTSIDE
 
 
 def test_every_variable_is_documented_and_none_is_invented() -> None:
@@ -52,7 +51,7 @@ def test_documented_rows_say_type_default_and_meaning() -> None:
     assert [row for row in rows if len(row) != 4 or not all(row)] == []
 
 
-OF_COMPOSE = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "AIGATEWAY_VERSION", "AIGATEWAY_PUBLISH"}
+OF_COMPOSE = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "AIGATEWAY_VERSION", "AIGATEWAY_PUBLISH", "AIGATEWAY_NETWORK"}
 """Read by docker-compose.yml itself."""
 
 

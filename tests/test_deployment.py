@@ -23,7 +23,7 @@ CONDITIONS = {"service_started", "service_healthy", "service_completed_successfu
 
 def test_the_services_are_those_of_the_architecture() -> None:
     assert set(SERVICES) == {"postgres", "redis", *OURS}
-    assert set(COMPOSE) - {key for key in COMPOSE if key.startswith("x-")} == {"name", "services", "volumes"}
+    assert set(COMPOSE) - {key for key in COMPOSE if key.startswith("x-")} == {"name", "services", "volumes", "networks"}
 
 
 @pytest.mark.parametrize("name", SERVICES)

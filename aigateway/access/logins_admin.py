@@ -1,4 +1,4 @@
-"""Admin pages of logins and failed logins: records, to be read. Forgetting failures unlocks, and asks for the permission to delete."""
+"""Admin pages of logins and failed logins: records, to be read. Forgetting failures asks for the permission to delete."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AccessAttemptAdmin(LoginRecordAdmin):
     def has_forget_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("axes.delete_accessattempt"))
 
-    @admin.action(description="Forget these failures (unlocks)", permissions=["forget"])
+    @admin.action(description="Forget these failures", permissions=["forget"])
     def forget(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         with transaction.atomic(), audited(Actor.of(request.user)):
             for attempt in queryset:

@@ -87,6 +87,15 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         ]
 
 
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "aigateway.signin.authentication.TokenAuthentication"
+    name = "accessToken"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:  # noqa: ARG002 - the framework's signature
+        text = "A short access token, of the gateway's own or of a named issuer: `Authorization: Bearer eyJ...`"
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": text}
+
+
 class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "aigateway.api.authentication.SessionAuthentication"
     name = "cookieAuth"

@@ -18,6 +18,8 @@ from rest_framework.request import Request
 from usage.keys import effective
 
 PUBLIC = "public"
+PEOPLE = "people"
+"""For whoever signed in. No key and no token carries this word."""
 SCOPE_MISSING = "scope_missing"
 
 
@@ -47,7 +49,7 @@ def refuse_missing_scope(request: Request, scopes: Collection[str]) -> None:
     needed = needed_scopes(view, method)
     if needed & {PUBLIC, *scopes}:
         return
-    if not needed:
+    if not needed - {PEOPLE}:
         raise PermissionDenied("No API key may do this: sign in.", SCOPE_MISSING)
     raise PermissionDenied(f"This API key may not do this: it lacks the scope '{sorted(needed)[0]}'.", SCOPE_MISSING)
 

@@ -115,7 +115,7 @@ def _inference_view(dialect: Dialect) -> View:
         ledger_id = _ledger_request_id(request)
         make = partial(_answer, dialect, call, caller, request, ledger_id, version_before_caller)
         if store.META_KEY in request.META:
-            return await idempotency.once(request, dialect, f"key:{caller.api_key_id}", ledger_id, make)
+            return await idempotency.once(request, dialect, caller.subject, ledger_id, make)
         return await make()
 
     return view

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
+from aigateway import env
 from aigateway.api.authentication import ApiKeyAuthentication
 from aigateway.api.errors import wants_json
 from aigateway.api.request_id import new_request_id, request_id_of
 from aigateway.errors import GatewayError, access_unknown
 from aigateway.idempotency import store
+from aigateway.signin import ISSUES_SECRETS, TokenAuthentication
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -27,7 +30,7 @@ class IdempotencyMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         key = request.META.get(store.META_KEY)
-        if key is None or request.method not in WRITES or not wants_json(request):
+        if key is None or request.method not in WRITES or not wants_json(request) or request.path.startswith(ISSUES_SECRETS):
             return self.get_response(request)
         caller = _caller_of(request)
         if caller is None:
@@ -68,9 +71,12 @@ def _refused(error: GatewayError, request: HttpRequest) -> HttpResponse:
 def _caller_of(request: HttpRequest) -> str | None:
     """Who is calling, proven; ``None`` for nobody or a bad key, whom the view answers itself."""
     try:
-        found = ApiKeyAuthentication().identify(Request(request))
+        borne = TokenAuthentication().identify(Request(request)) if env.TOKENS in settings.AUTH else None
+        found = ApiKeyAuthentication().identify(Request(request)) if borne is None else None
     except APIException:
         return None
+    if borne is not None:
+        return f"user:{borne[0].pk}"
     if found is not None:
         return f"key:{found[1].pk}"
     user = request.user

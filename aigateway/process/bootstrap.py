@@ -12,6 +12,8 @@ from datetime import timedelta
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission, User
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -123,10 +125,20 @@ def _administrator() -> tuple[User, str | None]:
     existing = get_user_model().objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
     if existing is not None:
         return existing, None
+    name = os.environ.get("AIGATEWAY_ADMIN_USERNAME") or "admin"
     given = os.environ.get("AIGATEWAY_ADMIN_PASSWORD")
+    if given:
+        _check_password(given, name)
     password = given or secrets.token_urlsafe(15)
-    user = get_user_model().objects.create_superuser(os.environ.get("AIGATEWAY_ADMIN_USERNAME") or "admin", email="", password=password)
+    user = get_user_model().objects.create_superuser(name, email="", password=password)
     return user, None if given else password
+
+
+def _check_password(given: str, name: str) -> None:
+    try:
+        validate_password(given, User(username=name))
+    except ValidationError as error:
+        raise SeedRefused(f"AIGATEWAY_ADMIN_PASSWORD: {' '.join(error.messages)}") from error
 
 
 def _first_key(user: User) -> str | None:

@@ -81,7 +81,11 @@ def _is_idle(connection: object) -> bool:
 def serve(listener: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT, then lets running requests finish within the drain time; the rest are told and settled."""
     django.setup()  # the protocol is imported before the application
-    config = uvicorn.Config(
+    DrainingServer(configured()).run(sockets=[listener])
+
+
+def configured() -> uvicorn.Config:
+    return uvicorn.Config(
         "aigateway.asgi:application",
         http="aigateway.door.protocol:BoundedHttpProtocol",
         loop="uvloop" if sys.platform != "win32" else "asyncio",
@@ -90,11 +94,11 @@ def serve(listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=settings.BEHIND_PROXY,
+        forwarded_allow_ips=settings.FORWARDED_ALLOW_IPS,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.DRAIN_S,
         backlog=BACKLOG,
     )
-    DrainingServer(config).run(sockets=[listener])
 
 
 def main() -> None:

@@ -80,3 +80,28 @@ def test_a_state_folder_others_can_read_is_reported(settings, tmp_path: Path) ->
 def test_an_address_without_encryption_is_reported(settings, url: str, found: list[str]) -> None:
     settings.PUBLIC_URL = url
     assert _ids(checks.public_address_is_encrypted()) == found
+
+
+@pytest.mark.parametrize(("behind", "trusted", "host", "found"), [
+    (True, ["*"], "127.0.0.1", ["aigateway.E009"]),
+    (True, ["0.0.0.0/0"], "127.0.0.1", ["aigateway.E009"]),
+    (True, ["10.0.0.1", "::/0"], "127.0.0.1", ["aigateway.E009"]),
+    (True, ["127.0.0.1", "::1"], "0.0.0.0", ["aigateway.W004"]),
+    (True, ["127.0.0.1", "::1"], "127.0.0.1", []),
+    (True, ["172.30.83.0/24"], "0.0.0.0", []),
+    (False, ["*"], "0.0.0.0", []),
+])  # fmt: skip
+def test_C23_it_is_told_when_a_proxys_word_is_anybodys_or_nobodys(
+    settings, behind: bool, trusted: list[str], host: str, found: list[str]
+) -> None:
+    settings.BEHIND_PROXY, settings.FORWARDED_ALLOW_IPS, settings.HOST = behind, trusted, host
+    assert _ids(checks.proxies_are_named()) == found
+
+
+def test_a_wrong_issuer_is_told_at_start(settings) -> None:
+    assert checks.issuers_are_well_formed() == []
+    settings.JWT_ISSUERS = "[{}]"
+    settings.OPENID = {**settings.OPENID, "issuer": "https://id.example.org"}
+    messages = checks.issuers_are_well_formed()
+    assert _ids(messages) == ["aigateway.E010"] * 2
+    assert ["AIGATEWAY_JWT_ISSUERS" in messages[0].msg, "AIGATEWAY_OIDC_CLIENT_ID" in messages[1].msg] == [True, True]

@@ -73,3 +73,20 @@ def test_C04_an_address_in_brackets_is_no_JSON_and_broken_JSON_is_refused_by_nam
 def test_a_list_of_hosts_is_taken_as_it_is(monkeypatch) -> None:
     monkeypatch.setenv("AIGATEWAY_ALLOWED_HOSTS", "a.example.org, b.example.org,")
     assert env.allowed_hosts("0.0.0.0") == ["a.example.org", "b.example.org"]
+
+
+def test_a_choice_is_of_what_is_known(monkeypatch) -> None:
+    monkeypatch.delenv("AIGATEWAY_AUTH", raising=False)
+    assert env.choices("AIGATEWAY_AUTH", env.STRATEGIES) == ("api_key", "session", "jwt")
+    monkeypatch.setenv("AIGATEWAY_AUTH", "jwt, api_key")
+    assert env.choices("AIGATEWAY_AUTH", env.STRATEGIES) == ("jwt", "api_key")
+    monkeypatch.setenv("AIGATEWAY_AUTH", "password")
+    with pytest.raises(ImproperlyConfigured, match="AIGATEWAY_AUTH"):
+        env.choices("AIGATEWAY_AUTH", env.STRATEGIES)
+
+
+@pytest.mark.parametrize("value", ["proxy", "172.30.83.1/24", "1.2.3", "10.0.0.0/33"])
+def test_C23_a_proxy_that_is_no_address_is_refused_by_name(monkeypatch, value: str) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", f"127.0.0.1,{value}")
+    with pytest.raises(ImproperlyConfigured, match="FORWARDED_ALLOW_IPS"):
+        env.networks("FORWARDED_ALLOW_IPS", "127.0.0.1")

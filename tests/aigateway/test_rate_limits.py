@@ -123,7 +123,7 @@ def test_M06_the_admin_page_writes_what_is_enforced_and_refuses_what_is_none(
 ) -> None:
     root = User.objects.create_superuser("root")
     browser = Client()
-    browser.force_login(root, "django.contrib.auth.backends.ModelBackend")
+    browser.force_login(root)
     add = reverse("admin:usage_ratelimit_add")
     form = {"scope": "user", "user": user.pk, "measure": "requests", "window": "hour", "limit": "1"}
     for wrong in (
@@ -170,7 +170,7 @@ def test_the_admin_can_lift_several_limits_at_once(user: User) -> None:
     rows = [set_rate_limit("gateway", None, "requests", "minute", 1), set_rate_limit("user", user, "tokens", "day", 1)]
     assert {str(row) for row in rows} == {"1 requests per minute (gateway)", "1 tokens per day (user)"}
     browser = Client()
-    browser.force_login(User.objects.create_superuser("root"), "django.contrib.auth.backends.ModelBackend")
+    browser.force_login(User.objects.create_superuser("root"))
     changelist = reverse("admin:usage_ratelimit_changelist")
     assert b"Whole gateway" in browser.get(changelist).content
     before = ConfigVersion.current()

@@ -33,7 +33,7 @@ def admin_user(transactional_db: None) -> User:
 @pytest.fixture
 def browser(admin_user: User) -> Client:
     client = Client()
-    client.force_login(admin_user, "django.contrib.auth.backends.ModelBackend")
+    client.force_login(admin_user)
     return client
 
 

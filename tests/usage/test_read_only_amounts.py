@@ -28,7 +28,7 @@ def reader(transactional_db: None) -> Client:
     user = User.objects.create_user("auditor", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
     client = Client()
-    client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+    client.force_login(user)
     return client
 
 
@@ -88,7 +88,7 @@ def test_caps_and_ceilings_are_shown_in_dollars_to_who_may_not_change_them(reade
 def test_who_may_change_a_cap_still_types_it(reader: Client) -> None:
     budget = gateway_budget(NANO)
     boss = Client()
-    boss.force_login(User.objects.create_superuser("root"), "django.contrib.auth.backends.ModelBackend")
+    boss.force_login(User.objects.create_superuser("root"))
     assert b'name="cap_nano" value="1.234567891"' in page(boss, Budget.objects.get(pk=budget.pk))
 
 

@@ -6,7 +6,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 
-MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
+MODEL_BACKEND = "aigateway.signin.passwords.PasswordBackend"
 
 
 def permissions(*names: str) -> list[Permission]:

@@ -138,7 +138,7 @@ def test_R605_C01_only_who_may_change_the_row_puts_it_back(right: str) -> None:
     row.refresh_from_db()
     assert row.priority == (100 if right == "both" else 7)
     strict = Client(enforce_csrf_checks=True)
-    strict.force_login(User.objects.get(username="clerk"), "django.contrib.auth.backends.ModelBackend")
+    strict.force_login(User.objects.get(username="clerk"))
     assert strict.post(address).status_code == 403
 
 

@@ -64,12 +64,17 @@ def test_two_different_keys_are_refused(issued: tuple[ApiKey, str]) -> None:
         "gw_aaaaaaaaaaaa_" + "b" * 42,
         "ä" * 10,
         "x" * 5000,
-        "eyJhbGciOiJub25lIn0.e30.",
     ],
 )
 def test_S17_anything_else_is_an_invalid_key(issued: tuple[ApiKey, str], sent: str) -> None:
     assert code_of(with_headers(X_API_Key=sent)) == (401, "invalid_api_key")
     assert code_of(with_headers(Authorization=f"Bearer {sent}")) == (401, "invalid_api_key")
+
+
+def test_S30_what_looks_like_a_token_is_an_invalid_one(issued: tuple[ApiKey, str]) -> None:
+    sent = "eyJhbGciOiJub25lIn0.e30."
+    assert code_of(with_headers(X_API_Key=sent)) == (401, "invalid_token")
+    assert code_of(with_headers(Authorization=f"Bearer {sent}")) == (401, "invalid_token")
 
 
 def test_the_right_id_with_a_wrong_secret_is_invalid(issued: tuple[ApiKey, str]) -> None:

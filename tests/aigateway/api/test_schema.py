@@ -52,9 +52,10 @@ def test_every_operation_names_its_authentication(document: dict[str, Any]) -> N
     schemes = document["components"]["securitySchemes"]
     assert schemes["bearerKey"]["scheme"] == "bearer"
     assert schemes["headerKey"]["name"] == "X-API-Key"
+    assert schemes["accessToken"]["bearerFormat"] == "JWT"
     assert schemes["cookieAuth"]["in"] == "cookie"
     for operation in document["paths"]["/api/v1/ai/preferences"].values():
-        assert {next(iter(choice)) for choice in operation["security"]} == {"bearerKey", "headerKey", "cookieAuth"}
+        assert {next(iter(choice)) for choice in operation["security"]} == {"accessToken", "bearerKey", "headerKey", "cookieAuth"}
 
 
 @pytest.mark.django_db

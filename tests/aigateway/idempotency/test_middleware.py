@@ -75,7 +75,7 @@ def test_a_stranger_gets_nothing_of_it(rest: Client, staff: User) -> None:
 
 def test_a_session_has_its_own_keys(rest: Client, staff: User) -> None:
     browser = Client()
-    browser.force_login(staff, "django.contrib.auth.backends.ModelBackend")
+    browser.force_login(staff)
     assert [put(browser, staff).get("Idempotent-Replayed") for _ in range(2)] == [None, "true"]
     assert put(rest, staff).get("Idempotent-Replayed") is None
     assert set(IdempotencyRecord.objects.values_list("status", flat=True)) == {200}

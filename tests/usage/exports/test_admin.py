@@ -37,7 +37,7 @@ def browser_of(*permissions: str) -> Client:
     user = User.objects.create_user("fin", is_staff=True)
     user.user_permissions.add(*Permission.objects.filter(codename__in=permissions))
     client = Client()
-    client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+    client.force_login(user)
     return client
 
 

@@ -47,8 +47,14 @@ count against the target's health? ``may_have_billed``: can the provider have ch
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
+
+from providers.upstream import redaction
+
+SHOWN_MAX: Final = 500
+"""Characters of an error's words that are kept once they are redacted."""
 
 
 class ErrorCategory(StrEnum):
@@ -67,7 +73,12 @@ class ErrorCategory(StrEnum):
 
 
 class UpstreamError(Exception):
-    """Base of every provider failure. ``detail`` is for logs and operators: redacted, at most 500 characters."""
+    """Base of every provider failure.
+
+    ``detail`` and ``provider_message`` may hold what the provider wrote, and with it whatever it repeats: keys, prompts. They are
+    whole until ``redact`` takes the secrets out and only then cuts them; until then nothing may be shown of them. No log ever has
+    them, nor has the exception's own text: class, status and length say enough there.
+    """
 
     code: ClassVar[str] = "upstream_error"
     category: ClassVar[ErrorCategory] = ErrorCategory.SERVER
@@ -84,16 +95,32 @@ class UpstreamError(Exception):
         status: int | None = None,
         retry_after_s: float | None = None,
         provider_message: str | None = None,
+        quotes_provider: bool = False,
         field: str | None = None,
     ) -> None:
-        super().__init__(detail)
-        self.detail = detail[:500]
+        super().__init__(self.code)
+        self.detail = detail[: redaction.READ_MAX]
         self.status = status
         self.retry_after_s = retry_after_s
         self.provider_message = provider_message
-        """The provider's own words, kept only where the client caused the failure and may read them."""
+        """Words for the client, kept only where it caused the failure and may read them."""
+        self.quotes_provider = quotes_provider
+        """``provider_message`` is the provider's and not a sentence of ours."""
+        self.said_chars = len(detail)
+        self.is_redacted = False
         self.field = field
         """The path of the field in the client's body that caused it, where it is known."""
+
+    def redact(self, secrets: Iterable[str] = (), *, may_quote: bool = True) -> None:
+        """Takes ``secrets`` out of the words and cuts them. Without ``may_quote`` nothing of the provider's own stays: it may
+        repeat what is not the client's."""
+        known = [*secrets]
+        if self.quotes_provider and not may_quote:
+            self.detail, self.provider_message = "", None
+        self.detail = redaction.redact(self.detail, known, SHOWN_MAX)
+        if self.provider_message is not None:
+            self.provider_message = redaction.redact(self.provider_message, known, SHOWN_MAX)
+        self.is_redacted = True
 
 
 # ------------------------------------------------------------------ transport

@@ -12,6 +12,7 @@ SEAMS_OF_PROVIDERS = (
     "providers.fields",
     "providers.models",
     "providers.upstream",
+    "providers.upstream.redaction",
     "providers.upstream.types",
 )
 

@@ -48,6 +48,10 @@ STALE_RETRIES_MAX = 5
 UNKNOWN_WINDOW_TOKENS = 400_000
 """Taken for a context window nobody wrote down, where only the window bounds the input: as large as those of most models that
 keep conversations; an administrator who uses a larger one writes it down."""
+BELIEVED_TIMES = 2
+BELIEVED_TOKENS = 100_000
+TOOL_RUNS_UNSAID = 100
+"""How often a model may read everything again for tools of the provider whose calls nothing bounds."""
 FREE = PriceCard(id=0, input_nano_per_mtok=0, output_nano_per_mtok=0)
 """What counting tokens costs wherever it is offered."""
 _log = structlog.get_logger("aigateway.gateway")
@@ -182,6 +186,7 @@ class Meter:
             await self.plane.ledger.void(Void(ticket.attempt_id, outcome.error_code, outcome.latency_ms))
             await self._book(ticket, 0)
             return
+        outcome, note = _believed(ticket, outcome, self.call.request)
         usage, cost_nano, basis = _priced(ticket, outcome, self.call.request)
         self.cost_nano += cost_nano
         self.measured = self.measured and basis == MEASURED
@@ -194,6 +199,7 @@ class Meter:
                 basis=basis,
                 upstream_id=outcome.upstream_id,
                 error_code=outcome.error_code,
+                note=note,
                 latency_ms=outcome.latency_ms,
                 first_byte_ms=outcome.first_byte_ms,
             )
@@ -216,6 +222,23 @@ def _input_bytes(request: InferenceRequest, target: Target) -> int:
 def _tool_calls_max(request: InferenceRequest) -> int:
     tools = request.provider_tools if isinstance(request, ChatRequest) else None
     return (tools.calls_max or 0) if tools is not None else 0
+
+
+def _believed(ticket: Ticket, outcome: AttemptOutcome, request: InferenceRequest) -> tuple[AttemptOutcome, str]:
+    """Without counts that this request to this model cannot have used; and what the provider said instead, for the line's note.
+
+    Generous: windows and limits are often written down too small, and templates and tools of the provider add to a prompt.
+    """
+    target = ticket.target
+    runs = 1 + _tool_calls_max(request) + (TOOL_RUNS_UNSAID if isinstance(request, ChatRequest) and request.provider_tools else 0)
+    window = max(target.context_window_tokens or UNKNOWN_WINDOW_TOKENS, target.output_cap_tokens(request.max_output_tokens))
+    asked, _ = money.most_tokens(_input_bytes(request, target), 0, 0, images=request.images_by_address)
+    most_input = BELIEVED_TIMES * max(asked, window) * runs + BELIEVED_TOKENS
+    most_output = BELIEVED_TIMES * window * request.choices * runs + BELIEVED_TOKENS
+    usage, note = money.believable(outcome.usage, most_input, most_output)
+    if note:
+        _log.warning("usage_not_believed", target=target.address, note=note)
+    return (replace(outcome, usage=usage) if note else outcome), note
 
 
 def _priced(ticket: Ticket, outcome: AttemptOutcome, request: InferenceRequest) -> tuple[TokenUsage, int, str]:

@@ -140,6 +140,7 @@ AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_NEVER_LOCKOUT_WHITELIST = False
 AXES_VERBOSE = False
+AXES_USERNAME_CALLABLE = "aigateway.api.login_names.name_tried"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = os.environ.get("AIGATEWAY_TIME_ZONE") or "UTC"

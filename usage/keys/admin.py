@@ -7,7 +7,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -46,7 +47,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """A key is shown once, in the message after it was made. Keys are revoked, never deleted: the ledger names them."""
+    """A key is shown once, on the page after it was made. Keys are revoked, never deleted: the ledger names them."""
 
     form = ApiKeyForm
     list_display = ("name", "id", "user", "state", "limit", "created_at", "expires_at", "last_used_at")
@@ -98,8 +99,12 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             expires_at=obj.expires_at,
         )
         obj.pk, obj.created_at, obj.secret_sha256 = key.pk, key.created_at, key.secret_sha256
-        shown = format_html("Copy the key now, it is not shown again: <code>{}</code>", plaintext)
-        self.message_user(request, shown, messages.SUCCESS)
+        obj.plaintext = plaintext  # type: ignore[attr-defined]  # on its way to ``response_add``
+
+    def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
+        """A page of its own: a message would travel in a cookie, or wait in a session."""
+        context = {**self.admin_site.each_context(request), "title": "Copy the key now", "made": obj, "key": obj.plaintext}  # type: ignore[attr-defined]
+        return TemplateResponse(request, "admin/usage/apikey/made.html", context)
 
     @admin.action(description="Revoke selected keys", permissions=["change"])
     def revoke_keys(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import environ
 
-from aigateway import env
+from aigateway import env, start_values
+
+start_values.require(os.environ)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("AIGATEWAY_VAR") or BASE_DIR / "var")

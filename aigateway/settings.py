@@ -89,6 +89,8 @@ MIDDLEWARE = [
     "aigateway.idempotency.middleware.IdempotencyMiddleware",
 ]
 
+DEFAULT_EXCEPTION_REPORTER = "aigateway.api.debug_pages.Reporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "aigateway.api.debug_pages.SecretsFilter"
 ROOT_URLCONF = "aigateway.urls"
 ASGI_APPLICATION = "aigateway.asgi.application"
 

@@ -4,7 +4,8 @@ servers hold passwords."""
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from collections.abc import ItemsView
+from typing import Any
 
 from django.http import HttpRequest
 from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
@@ -13,11 +14,11 @@ from providers.upstream.redaction import redact
 
 
 class SecretsFilter(SafeExceptionReporterFilter):
-    hidden_settings: ClassVar = re.compile("API|AUTH|TOKEN|KEY|SECRET|PASS|SIGNATURE|COOKIE|URL|RING|EMAIL|LOGGING|SESSION", re.IGNORECASE)
+    hidden_settings = re.compile("API|AUTH|TOKEN|KEY|SECRET|PASS|SIGNATURE|COOKIE|URL|RING|EMAIL|LOGGING|SESSION", re.IGNORECASE)
 
-    def get_traceback_frame_variables(self, request: HttpRequest, tb_frame: Any) -> list[tuple[str, Any]]:
+    def get_traceback_frame_variables(self, request: HttpRequest, tb_frame: Any) -> ItemsView[str, Any]:
         """Names only where the name or the text says secret; texts lose what this process knows to be one."""
-        return [(name, self._shown(name, value)) for name, value in super().get_traceback_frame_variables(request, tb_frame)]
+        return {name: self._shown(name, value) for name, value in super().get_traceback_frame_variables(request, tb_frame)}.items()
 
     def _shown(self, name: str, value: Any) -> Any:
         if self.hidden_settings.search(name):

@@ -22,7 +22,7 @@ from tests.providers.fake_provider import FakeProvider, fake_provider
 from tests.usage.lines import line, post
 from usage.ledger import verify_ledger
 from usage.ledger.mending import NOTE, take_back_counts
-from usage.models import LedgerEntry, UsageDay
+from usage.models import LedgerEntry, UsageDay, UsageMonth, UsageTeamDay, UsageTotal
 from usage.money import MAX_NANO, believable
 from usage.reports import roll_up
 
@@ -139,12 +139,15 @@ def test_C28_lines_of_an_older_release_stop_no_report_and_no_roll_up(made_up_cos
 
 
 def test_C28_totals_an_older_release_summed_stop_nothing_either(made_up_costs: None) -> None:
-    post(line(output_tokens=7), line(output_tokens=5, user_id=2))
+    post(line(output_tokens=7), line(output_tokens=5, model_name="other"))
     roll_up(clock.database_now())
-    UsageDay.objects.update(output_tokens=MAX_NANO - 1)
+    for table in (UsageTotal, UsageDay, UsageTeamDay, UsageMonth):
+        table.objects.update(output_tokens=MAX_NANO - 1)
+    report()
+    report(group_by="user,model")
     post(line(output_tokens=7))
-    roll_up(clock.database_now())
-    report(group_by="user")
+    assert roll_up(clock.database_now()) == 1
+    report()
 
 
 def test_C28_a_command_takes_old_counts_back_once_by_lines_of_their_own(made_up_costs: None) -> None:

@@ -9,16 +9,14 @@ import time
 from smtplib import SMTPException
 from typing import Any, Final
 
-import requests
 import structlog
 from django.conf import settings
 from django.core.mail import send_mail
 from django.utils import timezone
 
-from providers.addresses import own_addresses
+from providers.client import tell
 from providers.fields import dollars
-from providers.upstream.egress import EgressPolicy, guarded_session
-from providers.upstream.errors import EgressDenied
+from providers.upstream.errors import UpstreamError
 from usage.budgets import note_crossed, undelivered
 from usage.models import Budget, BudgetAlert, Enforcement
 
@@ -102,13 +100,11 @@ def _post(alert: BudgetAlert) -> bool:
         return True
     body = json.dumps(payload(alert), separators=(",", ":")).encode()
     headers = {"Content-Type": "application/json", "Gateway-Signature": signature(body, settings.ALERT_WEBHOOK_SECRET, int(time.time()))}
-    policy = EgressPolicy.for_base_urls([settings.ALERT_WEBHOOK_URL], own_addresses())
     try:
-        with guarded_session(policy) as session:
-            answer = session.post(settings.ALERT_WEBHOOK_URL, data=body, headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
-    except (requests.RequestException, EgressDenied) as error:
+        status = tell(settings.ALERT_WEBHOOK_URL, headers, body, timeout_s=TIMEOUT_S)
+    except UpstreamError as error:
         log.warning("alert webhook failed", alert=alert.pk, error=type(error).__name__)
         return False
-    if not answer.ok:
-        log.warning("alert webhook refused", alert=alert.pk, status=answer.status_code)
-    return answer.ok
+    if status >= 400:
+        log.warning("alert webhook refused", alert=alert.pk, status=status)
+    return status < 400

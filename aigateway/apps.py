@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 from django.conf import settings
+from django.contrib.admin import apps as admin_apps
 
 from aigateway import env
 from providers.upstream import redaction
@@ -11,5 +12,17 @@ class AIGatewayConfig(AppConfig):
 
     def ready(self) -> None:
         from aigateway import celery, checks  # noqa: F401 - makes our Celery application the current one, registers our checks
+        from aigateway.access import trail
 
+        trail.register()
         redaction.remember(env.secrets_of(settings))
+
+
+class AdminConfig(admin_apps.AdminConfig):
+    """Django's admin; when every app has registered its pages, ours take the place of the libraries'."""
+
+    def ready(self) -> None:
+        super().ready()
+        from aigateway.access import pages
+
+        pages.replace()

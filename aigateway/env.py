@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import secrets
 import socket
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
 WILDCARD_HOSTS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
 
 
@@ -34,6 +36,17 @@ def integer(name: str, default: int, *, minimum: int = 0) -> int:
 
 def words(name: str) -> list[str]:
     return [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
+
+
+def origins(name: str) -> list[str]:
+    """Origins as browsers send them, ``scheme://host`` with an optional port, or ``*`` alone."""
+    given = words(name)
+    for origin in given:
+        if origin != "*" and _ORIGIN.fullmatch(origin) is None:
+            raise ImproperlyConfigured(f"{name} names {origin!r}: use origins like https://app.example.org, without a path, or *")
+    if "*" in given and len(given) > 1:
+        raise ImproperlyConfigured(f"{name} has * beside others: use * alone, or name every origin")
+    return given
 
 
 def stored_secret(path: Path, make: str) -> str:

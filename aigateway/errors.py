@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -120,6 +120,18 @@ def context_not_allowed(context: str) -> GatewayError:
 def overloaded() -> GatewayError:
     return GatewayError(
         503, Category.SERVICE, "gateway_overloaded", "Too many requests are in flight.", "Try again shortly.", retry_after_s=1
+    )
+
+
+def looping() -> GatewayError:
+    """This gateway, or one before it, is a provider of itself. Nobody should ask again; ``X-Should-Retry`` tells the OpenAI libraries."""
+    return GatewayError(
+        508,
+        Category.SERVICE,
+        "gateway_loop",
+        "The request came back to a gateway it had gone through already.",
+        "An administrator corrects the base URL of the provider that leads back to the gateway.",
+        headers={"X-Should-Retry": "false"},
     )
 
 
@@ -275,6 +287,8 @@ def from_upstream(error: upstream.UpstreamError, attempts: tuple[AttemptRecord, 
     """One provider failure as a client sees it. The provider's own words pass only where the client caused the failure."""
     if isinstance(error, upstream.CallerFault):
         return _caller_fault(error, attempts)
+    if isinstance(error, upstream.LoopDetected):
+        return replace(looping(), attempts=attempts)
     _, status, category, message = next(row for row in _STATUS_OF if isinstance(error, row[0]))
     if isinstance(error, upstream.GatewayLimited) and error.limit:
         message = f"The rate limit of {error.limit} is reached."

@@ -47,6 +47,21 @@ class Allowance:
         wait_s = None if reached.wait_ms is None else reached.wait_ms / 1000
         raise GatewayLimited("own rate limit", limit=f"{reached.limit.name} {provider.label}", retry_after_s=wait_s)
 
+    async def check(self) -> None:
+        """Before a body is read: raises ``RateLimitExceeded`` where the caller's own limits leave room for no call. Takes nothing."""
+        own = [limit for limit in self.limits if limit.provider_id is None]
+        if not own:
+            return
+        self._see(await self.limiter.take(asks_for(own, 0, 0)))
+        if all(state.remaining for state in self.states):
+            return
+        verdict = await self.limiter.take(asks_for(own, 1, 1))
+        if verdict.admitted:  # room was made meanwhile
+            await self.limiter.give_back(verdict)
+            return
+        self._see(verdict)
+        raise exceeded(self.states)
+
     async def book(self, taken: Verdict, tokens: int | None) -> None:
         """The tokens an attempt really used in place of those taken; ``None``: nobody knows, the estimate stands."""
         if tokens is not None and any(ask.limit.measure == TOKENS for ask in taken.asks):

@@ -15,7 +15,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from aigateway import entitlements
 from aigateway.callers import CallerDirectory
 from aigateway.entitlements import Entitlements
-from providers.addresses import own_addresses
+from providers import own_services
 from providers.registry import EVERYTHING, SnapshotHolder, changes_since, locked_credentials
 from providers.upstream.breaker import Breakers
 from providers.upstream.dispatch import Upstreams
@@ -45,6 +45,7 @@ class DataPlane:
         self._watcher: asyncio.Task[None] | None = None
         self._egress: tuple[Snapshot | None, EgressPolicy] = (None, EgressPolicy())
         self.version = 0
+        self.hop = own_services.own_hop()
         self.callers = CallerDirectory(self._executor)
         self.ledger = Ledger()
         self.limits = RateLimiter(settings.REDIS_URL, settings.WEB_PROCESSES)
@@ -64,10 +65,17 @@ class DataPlane:
         if self._egress[0] is not self.snapshot:
             providers = {target.provider.id: target.provider for target in self.snapshot.targets.values()}
             dialled = [*providers.values(), *entitlements.specs()]
-            self._egress = (self.snapshot, EgressPolicy.for_providers(dialled, own_addresses()))
+            self._egress = (self.snapshot, EgressPolicy.for_providers(dialled, own_services.last_known()))
         return self._egress[1]
 
+    def _look_up_own_services(self) -> None:
+        """Beside the event loop. The next call takes a new policy when something moved."""
+        before = own_services.last_known()
+        if own_services.own_addresses() != before:
+            self._egress = (None, EgressPolicy())
+
     async def start(self) -> None:
+        await self._in_thread(self._look_up_own_services)
         await self._in_thread(self._snapshots.refresh)
         self.version = self.snapshot.version
         locked = await self._in_thread(locked_credentials)
@@ -116,6 +124,7 @@ class DataPlane:
             flush_in_s -= POLL_S
             try:
                 await self.refresh()
+                await self._in_thread(self._look_up_own_services)
                 if flush_in_s <= 0:
                     flush_in_s = LAST_USED_FLUSH_S
                     await self.callers.flush_last_used()

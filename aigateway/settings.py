@@ -31,7 +31,10 @@ REDIS_URL = os.environ.get("REDIS_URL") or None
 
 # Data plane bounds.
 MAX_BODY_BYTES = env.integer("AIGATEWAY_MAX_BODY_BYTES", 10 * 1024 * 1024, minimum=1024)
+BODIES_MAX_BYTES = env.integer("AIGATEWAY_BODIES_MAX_BYTES", 256 * 1024 * 1024, minimum=1024)
+CALLER_BODIES_MAX_BYTES = env.integer("AIGATEWAY_CALLER_BODIES_MAX_BYTES", 32 * 1024 * 1024, minimum=1024)
 BODY_RECEIPT_TIMEOUT_S = 30.0
+CORS_ORIGINS = env.origins("AIGATEWAY_CORS_ORIGINS")  # whose pages may call inference and the REST API from a browser; "*": any
 MAX_IN_FLIGHT = env.integer("AIGATEWAY_MAX_IN_FLIGHT", 1000, minimum=1)
 DRAIN_S = env.integer("AIGATEWAY_DRAIN_S", 60, minimum=0)
 STOP_DELAY_S = env.integer("AIGATEWAY_STOP_DELAY_S", 0, minimum=0)
@@ -57,7 +60,7 @@ INSTALLED_APPS = [
     "providers",
     "usage",
     "preferences",
-    "django.contrib.admin",
+    "aigateway.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -75,6 +78,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "aigateway.api.request_id.RequestIdMiddleware",
+    "aigateway.process.health.ProbeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "aigateway.static_files.StaticFilesMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -84,7 +88,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "auditlog.middleware.AuditlogMiddleware",
+    "aigateway.api.origin.OriginMiddleware",
     "axes.middleware.AxesMiddleware",
     "aigateway.idempotency.middleware.IdempotencyMiddleware",
 ]

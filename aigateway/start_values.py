@@ -194,6 +194,10 @@ _mail_server: Final = _server(
 )
 
 
+def _origin(value: str) -> Fault | None:
+    return None if value == "*" else _public_url(value)
+
+
 def _key_ring(value: str) -> Fault | None:
     mend = "docs/configuration.md says how to make an entry"
     ids = []
@@ -263,6 +267,7 @@ def checks() -> dict[str, Check]:
         "PORT": _whole_number(0, 65_535),
         "AIGATEWAY_PUBLIC_URL": _public_url,
         "AIGATEWAY_ALLOWED_HOSTS": _each(_allowed_host),
+        "AIGATEWAY_CORS_ORIGINS": _each(_origin),
         "AIGATEWAY_BEHIND_PROXY": _flag,
         "FORWARDED_ALLOW_IPS": _each(_network),
         "AIGATEWAY_VAR": _folder,
@@ -288,6 +293,8 @@ def checks() -> dict[str, Check]:
         "AIGATEWAY_RESTART_PAUSE_MAX_S": _whole_number(1, 86_400),
         "AIGATEWAY_MAX_IN_FLIGHT": _whole_number(1, 1_000_000),
         "AIGATEWAY_MAX_BODY_BYTES": _whole_number(1024, 2**31),
+        "AIGATEWAY_BODIES_MAX_BYTES": _whole_number(1024, 2**40),
+        "AIGATEWAY_CALLER_BODIES_MAX_BYTES": _whole_number(1024, 2**40),
         "AIGATEWAY_TIME_ZONE": _zone,
         "AIGATEWAY_LOG_LEVEL": _log_level,
         "AIGATEWAY_DEV": _flag,

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from auditlog.context import auditlog_value, set_actor
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 
 from preferences.models import DEFAULT_CONTEXT, Preference
+from providers.audit import Actor, audited
 from providers.models import ConfigVersion, Deployment, Provider
 from providers.upstream.types import HealthStatus
 
@@ -66,10 +65,14 @@ class Scope:
     contexts: frozenset[str] | None = None
 
     def allows_model(self, deployment: Deployment) -> bool:
-        return self.models is None or not self.models.isdisjoint((deployment.name, str(deployment)))
+        return self.models is None or not self.models.isdisjoint(_names_of(deployment))
 
     def allows_context(self, context: str) -> bool:
         return self.contexts is None or context in self.contexts
+
+
+def _names_of(deployment: Deployment) -> tuple[str, ...]:
+    return (str(deployment),) if deployment.address_only else (deployment.name, str(deployment))
 
 
 EVERYTHING = Scope()
@@ -87,7 +90,7 @@ def set_preference(user: User, context: str, provider: str | None, model: str, s
     reason = unavailable_reason(deployment)
     if reason:
         raise ModelUnavailable(f"The model '{deployment}' is not available: {reason}.")
-    with transaction.atomic(), _audited(user):
+    with transaction.atomic(), audited(Actor.of(user)):
         others = Preference.objects.filter(user=user).exclude(context=context).count()
         if others >= CONTEXTS_PER_USER_MAX:
             raise ContextInvalid(f"At most {CONTEXTS_PER_USER_MAX} contexts can have a preference; delete one first.")
@@ -99,7 +102,7 @@ def set_preference(user: User, context: str, provider: str | None, model: str, s
 def delete_preference(user: User, context: str = DEFAULT_CONTEXT, scope: Scope = EVERYTHING) -> None:
     """Raises ``PreferenceAbsent`` when nothing is stored for the context."""
     _check_context(context, scope)
-    with transaction.atomic(), _audited(user):
+    with transaction.atomic(), audited(Actor.of(user)):
         deleted, _ = Preference.objects.filter(user=user, context=context).delete()
         if not deleted:
             raise PreferenceAbsent(f"No preference is stored for the context '{context}'.")
@@ -108,7 +111,7 @@ def delete_preference(user: User, context: str = DEFAULT_CONTEXT, scope: Scope =
 
 def delete_preferences(user: User, scope: Scope = EVERYTHING) -> None:
     """Deletes all of a user's preferences that the caller's key may touch; raises ``PreferenceAbsent`` when there is none."""
-    with transaction.atomic(), _audited(user):
+    with transaction.atomic(), audited(Actor.of(user)):
         rows = Preference.objects.filter(user=user)
         if scope.contexts is not None:
             rows = rows.filter(context__in=scope.contexts)
@@ -134,21 +137,6 @@ def unavailable_reason(deployment: Deployment) -> str:
     return ""
 
 
-@contextmanager
-def _audited(user: User) -> Iterator[None]:
-    """Audit entries written inside name ``user``, also where an API key and not the session says who it is.
-
-    auditlog's own context forgets the outer one, so the middleware's is put back afterwards.
-    """
-    origin: dict[str, Any] = auditlog_value.get(None) or {}
-    token = auditlog_value.set(origin)
-    try:
-        with set_actor(user, origin.get("remote_addr"), origin.get("remote_port")):
-            yield
-    finally:
-        auditlog_value.reset(token)
-
-
 def _check_context(context: str, scope: Scope) -> None:
     if not CONTEXT_FORM.fullmatch(context):
         raise ContextInvalid("A context is 1 to 50 of the characters A-Z, a-z, 0-9, '-' and '_'.")
@@ -164,6 +152,8 @@ def _find_deployment(provider: str | None, model: str, scope: Scope) -> Deployme
             known = Provider.objects.filter(enabled=True, deleted_at=None).values_list("slug", flat=True)
             raise ProviderUnknown(f"There is no provider '{provider}'.{_nearest(provider, known)}")
         deployments = deployments.filter(provider__slug=provider)
+    else:
+        deployments = deployments.filter(address_only=False)
     found = _best(deployments.filter(name=model), scope)
     if found is None:
         at = f" at the provider '{provider}'" if provider else ""

@@ -7,7 +7,6 @@ first and handed in.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,19 +14,19 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.text import slugify
 
-from providers import presets, prices, secrets
+from providers import names, presets, prices
 from providers.addresses import check_base_url
 from providers.audit import SUPERUSERS_ONLY, Actor, changing
 from providers.catalog import KINDS, ProviderKind, lists_chat, lists_embeddings
-from providers.models import Credential, Deployment, Provider, Route, RouteTarget, RoutingConfiguration
+from providers.credentials import check_secret, check_stored_keys, delete_credential, store_secret
+from providers.models import Deployment, Provider, Route, RouteTarget, RoutingConfiguration
 from providers.registry import current_prices, kind_of
+from providers.text import is_plain, plain, spelt
 from providers.upstream.tls import CaBundleInvalid, trust_context
 from providers.upstream.types import Capability, ModelListing, Secret, Timeouts
 
 DEFAULT_MAX_OUTPUT_TOKENS = 4096
-SECRET_CHARS_MAX = 4096
-RESERVED_NAMES = ("auto",)
-_HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
+NAMES_SHOWN = 5
 
 
 def _refuse(field: str, message: str) -> ValidationError:
@@ -47,7 +46,7 @@ def create_provider(provider: Provider, actor: Actor, secret: Secret | None = No
             presets.make_preset(provider, kind, kind.preset)
             prices.import_prices(provider, kind)
         if secret is not None:
-            _store_secret(provider, secret, actor)
+            store_secret(provider, secret, actor)
     return provider
 
 
@@ -62,21 +61,32 @@ def prepare_new(provider: Provider, actor: Actor, secret: Secret | None = None) 
     elif not actor.is_superuser and kind.root_of(provider.base_url.rstrip("/")) != kind.base_url:
         raise _refuse("base_url", SUPERUSERS_ONLY)
     _check_address(provider, actor)
+    _check_label(provider)
+    _check_slug(provider)
     provider.full_clean()
     if secret is not None:
         check_secret(secret, actor)
 
 
-def update_provider(provider: Provider, actor: Actor) -> Provider:
-    """Saves changed fields of an existing provider. Kind, address and private access are a superuser's."""
-    prepare_update(provider, actor)
+def update_provider(provider: Provider, actor: Actor, secret: Secret | None = None, *, drops_key: bool = False) -> Provider:
+    """Saves changed fields of an existing provider, with a new key (``secret``) or without any (``drops_key``).
+
+    Kind, address and private access are a superuser's. A stored key stays where it was entered for: a provider that moves to another
+    scheme, host or port needs its key anew.
+    """
     with changing(actor):
+        Provider.objects.select_for_update().get(pk=provider.pk, deleted_at=None)
+        prepare_update(provider, actor, secret, drops_key=drops_key)
         provider.save(update_fields=[*PROVIDER_FIELDS, "updated_at"])
+        if secret is not None:
+            store_secret(provider, secret, actor)
+        elif drops_key:
+            delete_credential(provider.pk, actor)
     return provider
 
 
-def prepare_update(provider: Provider, actor: Actor) -> None:
-    """Checks a changed provider without saving it."""
+def prepare_update(provider: Provider, actor: Actor, secret: Secret | None = None, *, drops_key: bool = False) -> None:
+    """Checks a changed provider, and the key that comes with it, without saving either."""
     before = Provider.objects.get(pk=provider.pk, deleted_at=None)
     for field in ("kind", "base_url", "allow_private", "ca_bundle"):
         if getattr(before, field) != getattr(provider, field) and not actor.is_superuser:
@@ -85,7 +95,13 @@ def prepare_update(provider: Provider, actor: Actor) -> None:
         raise _refuse("kind", f"There is no kind '{provider.kind[:40]}'.")
     if any(getattr(before, field) != getattr(provider, field) for field in ("base_url", "allow_private", "ca_bundle")):
         _check_address(provider, actor)
+    _check_label(provider)
+    _check_slug(provider)
     provider.full_clean()
+    if secret is not None:
+        check_secret(secret, actor)
+    elif before.base_url != provider.base_url and not drops_key:
+        check_stored_keys(provider)
 
 
 def _fill_from_kind(provider: Provider, kind: ProviderKind) -> None:
@@ -125,6 +141,11 @@ def delete_provider(provider_id: int, actor: Actor) -> None:
         provider.save(update_fields=["enabled", "deleted_at", "updated_at"])
 
 
+def _check_label(provider: Provider) -> None:
+    if not is_plain(provider.label):
+        raise _refuse("label", "Write characters that can be seen, without blanks at the ends.")
+
+
 def _check_address(provider: Provider, actor: Actor) -> None:
     if provider.ca_bundle:
         _check_ca_bundle(provider.ca_bundle, actor)
@@ -141,51 +162,16 @@ def _check_ca_bundle(ca_bundle: str, actor: Actor) -> None:
         raise _refuse("ca_bundle", f"Paste certificates of an authority as PEM text: {error}.") from error
 
 
+def _check_slug(provider: Provider) -> None:
+    """Among providers that are in use: the name of a deleted one is free, for the ledger keeps its own copy (C05)."""
+    if Provider.objects.filter(slug=provider.slug, deleted_at=None).exclude(pk=provider.pk).exists():
+        raise _refuse("slug", "A provider with this slug exists already.")
+
+
 def _free_slug(wish: str) -> str:
     base = slugify(wish)[:45] or "provider"
-    taken = set(Provider.objects.filter(slug__startswith=base).values_list("slug", flat=True))
+    taken = set(Provider.objects.filter(slug__startswith=base, deleted_at=None).values_list("slug", flat=True))
     return next(slug for slug in (base, *(f"{base}-{number}" for number in range(2, len(taken) + 3))) if slug not in taken)
-
-
-# --------------------------------------------------------------------------- credentials
-
-
-def set_credential(provider_id: int, secret: Secret, actor: Actor) -> Credential:
-    """Replaces the provider's keys by this one. Calls already on their way finish with the old key."""
-    with changing(actor):
-        provider = Provider.objects.select_for_update().get(pk=provider_id, deleted_at=None)
-        return _store_secret(provider, secret, actor)
-
-
-def delete_credential(provider_id: int, actor: Actor) -> None:
-    """Destroys every key of the provider."""
-    if not actor.is_superuser:
-        raise _refuse("api_key", SUPERUSERS_ONLY)
-    with changing(actor):
-        for credential in Credential.objects.select_for_update().filter(provider_id=provider_id):
-            credential.delete()
-
-
-def _store_secret(provider: Provider, secret: Secret, actor: Actor) -> Credential:
-    clean = check_secret(secret, actor)
-    for old in provider.credentials.all():
-        old.delete()
-    credential = Credential(provider=provider, fingerprint=secrets.fingerprint(clean), last4=secrets.last4(clean))
-    credential.sealed_secret = secrets.seal(clean, secrets.context_of(Credential, credential.pk, "sealed_secret"))
-    credential.save(force_insert=True)
-    return credential
-
-
-def check_secret(secret: Secret, actor: Actor) -> Secret:
-    """The key without surrounding blanks; refused when it cannot stand in a header. The message never repeats it."""
-    if not actor.is_superuser:
-        raise _refuse("api_key", SUPERUSERS_ONLY)
-    value = secret.reveal().strip()
-    if not value or len(value) > SECRET_CHARS_MAX:
-        raise _refuse("api_key", f"A key has 1 to {SECRET_CHARS_MAX} characters.")
-    if not _HEADER_SAFE.fullmatch(value):
-        raise _refuse("api_key", "A key has no blanks, line breaks or characters outside ASCII. Paste it again.")
-    return Secret(value)
 
 
 # --------------------------------------------------------------------------- models
@@ -195,7 +181,9 @@ def check_secret(secret: Secret, actor: Actor) -> Secret:
 class ImportReport:
     """What an import did. ``unpriced`` names models without any price: paid use of them is refused until one is set.
 
-    ``proposed`` counts models whose price differs from ours and waits for approval.
+    ``proposed`` counts models whose price differs from ours and waits for approval. ``address_only`` names models that are asked for as
+    ``provider/name`` only, because the bare name is another provider's or means something else; ``refused`` those whose names can be
+    no names.
     """
 
     created: int = 0
@@ -204,6 +192,8 @@ class ImportReport:
     skipped: int = 0
     unpriced: tuple[str, ...] = ()
     proposed: int = 0
+    address_only: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -212,36 +202,76 @@ class ImportReport:
             text += f", {self.skipped} that neither chat nor embed left out"
         if self.proposed:
             text += f", {self.proposed} changed prices to approve"
-        return f"{text}, {len(self.unpriced)} without a price" if self.unpriced else text
+        if self.unpriced:
+            text += f", {len(self.unpriced)} without a price"
+        if self.refused:
+            text += f", {len(self.refused)} left out for names that can be no names ({_some(self.refused)})"
+        if self.address_only:
+            text += f", {len(self.address_only)} by their address only, as the name is taken ({_some(self.address_only)})"
+        return text
 
 
-def import_models(provider_id: int, listings: Iterable[ModelListing], actor: Actor) -> ImportReport:
-    """Adds the listed models and their first prices. What an admin set stays: names, limits, switches and prices."""
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+
+
+def import_models(provider_id: int, listings: Iterable[ModelListing], actor: Actor, *, shares_names: bool = False) -> ImportReport:
+    """Adds the listed models and their first prices. What an admin set stays: names, limits, switches and prices.
+
+    A list decides nothing about other providers' traffic: a new model whose name one of them serves is asked for by its address only,
+    unless whoever imports says that names are shared, for fail-over.
+    """
     with changing(actor):
         provider = Provider.objects.select_for_update().get(pk=provider_id, deleted_at=None)
         kind = kind_of(provider)
-        wanted, skipped = _usable_listings(listings)
+        wanted, skipped, refused = _usable_listings(listings)
         known = {row.upstream_model: row for row in provider.deployments.all()}
         if kind.preset is not None:  # the service behind a preset has more models than the preset sells
             wanted = [listing for listing in wanted if listing.name in known]
-        names = {row.name for row in known.values()}
+        given = names.Given.to(provider)
         created: list[Deployment] = []
         for listing in wanted:
             deployment = known.get(listing.name)
             if deployment is not None:
                 _refresh(deployment, listing)
             else:
-                created.append(_new_deployment(provider, kind, listing, names))
+                created.append(_new_deployment(provider, kind, listing, given))
+        if shares_names:
+            _share_names(provider, given)
         listed = {listing.name: listing.price for listing in wanted if listing.price is not None}
         found = prices.import_prices(provider, kind, listed)
     unpriced = _unpriced(provider)
-    return ImportReport(len(created), len(wanted) - len(created), found.priced, skipped, unpriced, found.proposed)
+    alone = tuple(provider.deployments.filter(enabled=True, address_only=True).order_by("name").values_list("name", flat=True))
+    return ImportReport(len(created), len(wanted) - len(created), found.priced, skipped, unpriced, found.proposed, alone, refused)
 
 
-def _usable_listings(listings: Iterable[ModelListing]) -> tuple[list[ModelListing], int]:
-    unique = {listing.name: listing for listing in listings if 0 < len(listing.name) <= 200}
-    wanted = [listing for listing in unique.values() if lists_chat(listing) or lists_embeddings(listing)]
-    return wanted, len(unique) - len(wanted)
+def _usable_listings(listings: Iterable[ModelListing]) -> tuple[list[ModelListing], int, tuple[str, ...]]:
+    """Models that chat or embed, how many do neither, and names that can be no names."""
+    unique = {listing.name: listing for listing in listings}
+    named = {name: listing for name, listing in unique.items() if _is_usable(name)}
+    wanted = [listing for listing in named.values() if lists_chat(listing) or lists_embeddings(listing)]
+    return wanted, len(named) - len(wanted), tuple(spelt(name) for name in unique if name not in named)
+
+
+def _is_usable(upstream_model: str) -> bool:
+    return names.is_usable(upstream_model, names.UPSTREAM_CHARACTERS_MAX) and names.is_usable(public_name(upstream_model))
+
+
+def share_names(provider_id: int, actor: Actor) -> tuple[str, ...]:
+    """Lets every model of the provider answer for its bare name, beside other providers or before them. Which ones it let."""
+    with changing(actor):
+        provider = Provider.objects.select_for_update().get(pk=provider_id, deleted_at=None)
+        return _share_names(provider, names.Given.to(provider))
+
+
+def _share_names(provider: Provider, given: names.Given) -> tuple[str, ...]:
+    shared = []
+    for deployment in provider.deployments.filter(address_only=True):
+        if not given.means_something(deployment.name):
+            deployment.address_only = False
+            deployment.save(update_fields=["address_only"])
+            shared.append(deployment.name)
+    return tuple(shared)
 
 
 def _refresh(deployment: Deployment, listing: ModelListing) -> None:
@@ -250,19 +280,18 @@ def _refresh(deployment: Deployment, listing: ModelListing) -> None:
     deployment.save(update_fields=["imported_at", "context_window_tokens"])
 
 
-def _new_deployment(provider: Provider, kind: ProviderKind, listing: ModelListing, names: set[str]) -> Deployment:
-    name = public_name(listing.name)
-    name = name if name not in names else listing.name[:150]
-    names.add(name)
+def _new_deployment(provider: Provider, kind: ProviderKind, listing: ModelListing, given: names.Given) -> Deployment:
+    name = given.new(public_name(listing.name), listing.name)
     deployment = Deployment(
         provider=provider,
         name=name,
         upstream_model=listing.name,
-        display_name=(listing.display_name or name)[:200],
+        display_name=plain(listing.display_name or name, 200),
         capabilities=sorted(kind.capabilities_of(listing)),
         max_output_tokens=listing.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS,
         context_window_tokens=listing.context_window_tokens,
         imported_at=timezone.now(),
+        address_only=given.is_taken(name),
     )
     deployment.save(force_insert=True)
     return deployment
@@ -273,7 +302,7 @@ def public_name(upstream_model: str) -> str:
     name = upstream_model.rpartition("models/")[2] or upstream_model
     if name.endswith(".gguf"):
         name = name.rpartition("/")[2].removesuffix(".gguf")
-    return name[:150]
+    return name
 
 
 def _unpriced(provider: Provider) -> tuple[str, ...]:
@@ -298,8 +327,7 @@ def save_deployment(deployment: Deployment, actor: Actor) -> Deployment:
 
 def check_deployment(deployment: Deployment) -> None:
     """What a form checks before saving."""
-    if deployment.name in RESERVED_NAMES:
-        raise _refuse("name", f"'{deployment.name}' is reserved.")
+    names.check_model_names(deployment)
     unknown = [name for name in deployment.capabilities if name not in set(Capability)]
     if unknown:
         raise _refuse("capabilities", f"Unknown: {', '.join(map(str, unknown))[:100]}. Known: {', '.join(Capability)}.")
@@ -326,8 +354,7 @@ def save_route(route: Route, actor: Actor) -> Route:
 
 def check_route(route: Route) -> None:
     """What a form checks before saving."""
-    if route.name in RESERVED_NAMES:
-        raise _refuse("name", f"'{route.name}' is reserved.")
+    names.check_route_name(route)
     route.full_clean()
 
 
@@ -350,5 +377,6 @@ def update_routing_configuration(configuration: RoutingConfiguration, actor: Act
     configuration.pk = 1
     configuration.full_clean(validate_unique=False)
     with changing(actor):
+        configuration._state.adding = not RoutingConfiguration.objects.filter(pk=1).exists()  # the audit log looks at this
         configuration.save()
     return configuration

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import urlsplit
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from providers.upstream.egress import BASE_QUERY, AddressClass, classify, is_literal
+from providers.own_services import own_addresses
+from providers.upstream.egress import BASE_QUERY, AddressClass, EgressPolicy, classify, host_and_port, is_literal
+from providers.upstream.errors import EgressDenied, OwnService
 
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?)*")
 _LOOKS_NUMERIC = re.compile(r"(^|\.)(0x[0-9a-f]*|[0-9]+)$")
@@ -44,18 +44,22 @@ def check_base_url(url: str, *, allow_private: bool, is_superuser: bool) -> Chec
             {"base_url": ["Use https, so that the key is not sent in clear. For a host in your own network switch 'private address' on."]}
         )
     authority = f"[{host}]" if ":" in host else host
-    return CheckedAddress(f"{scheme}://{authority}{f':{port}' if port else ''}{path}{asks}{query}", allow_private)
+    address = f"{scheme}://{authority}{f':{port}' if port else ''}{path}"
+    _check_not_own(address, host)
+    return CheckedAddress(f"{address}{asks}{query}", allow_private)
 
 
-@lru_cache(maxsize=1)
-def own_addresses() -> frozenset[tuple[str, int]]:
-    """(host, port) of the gateway's own database and Redis: no provider may be there, whatever its row allows."""
-    urls = [settings.REDIS_URL] if settings.REDIS_URL else []
-    found = {(parts.hostname or "", parts.port or 6379) for parts in map(urlsplit, urls)}
-    database = settings.DATABASES["default"]
-    if database.get("HOST"):
-        found.add((str(database["HOST"]), int(database.get("PORT") or 5432)))
-    return frozenset(found)
+def _check_not_own(address: str, host: str) -> None:
+    """What can be told without asking a name server; names are checked when they are dialled."""
+    places = ("127.0.0.1", "::1") if host == "localhost" else (host,)
+    port = host_and_port(address)[1]
+    try:
+        for place in places:
+            EgressPolicy(denied=own_addresses()).check_address(host, port, place)
+    except OwnService:
+        raise _refused("This is an address of the gateway itself, of its database or of its Redis.") from None
+    except EgressDenied:
+        return
 
 
 def _split(url: str) -> tuple[str, str, int | None, str]:

@@ -21,6 +21,7 @@ from providers import actions, discovery, health, presets
 from providers.admin_bases import RuleForm
 from providers.admin_inlines import ConformanceInline, DeploymentInline, PresetInline, badge, price_text
 from providers.audit import Actor
+from providers.credentials import is_elsewhere
 from providers.fields import DollarsOnReadOnlyPages
 from providers.forms import DeploymentForm, ProviderForm, RouteForm
 from providers.models import Deployment, HealthCheck, Provider, Route, RouteTarget, RoutingConfiguration
@@ -55,7 +56,7 @@ class ProviderAdmin(RuledAdmin):
     list_display = ("label", "kind_label", "colour", "key_state", "models", "priority", "in_service")
     list_filter = ("enabled", "health")
     search_fields = ("label", "slug")
-    actions = ("check_now", "import_now", "enable", "disable")
+    actions = ("check_now", "import_now", "share_names", "enable", "disable")
     readonly_fields = ("status", "slug", "stored_key")
 
     class Media:
@@ -73,6 +74,7 @@ class ProviderAdmin(RuledAdmin):
         simple = ["kind", "label"]
         if is_superuser:
             simple += ["base_url", "api_key", *(["stored_key"] if obj else [])]
+        simple += [] if obj else ["share_names"]
         advanced = [
             "priority",
             "weight",
@@ -122,14 +124,17 @@ class ProviderAdmin(RuledAdmin):
         if credential is None:
             return "none"
         shown = format_html(
-            "{}<code>{}</code> (fingerprint), stored {} ago",
+            "{}<code>{}</code> (fingerprint), stored {} ago{}",
             f"…{credential.last4} " if credential.last4 else "",
             credential.fingerprint,
             timesince(credential.created_at, depth=1),
+            f" for {credential.origin}" if credential.origin else "",
         )
         if not provider_spec(provider).credential_locked:
             return shown
         locked = badge(HealthStatus.RED, "needs key")
+        if is_elsewhere(provider, credential):
+            return format_html("{} {} It goes to that address only: enter the key for the address above.", shown, locked)
         return format_html("{} {} The key ring cannot open it: restore the ring or enter the key again.", shown, locked)
 
     @admin.display(description="Models", ordering="models_count")
@@ -148,11 +153,9 @@ class ProviderAdmin(RuledAdmin):
         if not change:
             actions.create_provider(obj, actor, form.secret)
             # After the commit: no network inside the admin's transaction.
-            transaction.on_commit(lambda: self._import(request, obj))
+            transaction.on_commit(lambda: self._import(request, obj, shares_names=form.cleaned_data["share_names"]))
             return
-        actions.update_provider(obj, actor)
-        if form.secret is not None:
-            actions.set_credential(obj.pk, form.secret, actor)
+        actions.update_provider(obj, actor, form.secret)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         for preset in formset.save(commit=False):
@@ -201,14 +204,15 @@ class ProviderAdmin(RuledAdmin):
         latency = "" if outcome.latency_ms is None else f" ({outcome.latency_ms:.0f} ms)"
         self.message_user(request, f"{provider}: {outcome.status.value}{latency}. {outcome.detail}", level)
 
-    def _import(self, request: HttpRequest, provider: Provider) -> None:
+    def _import(self, request: HttpRequest, provider: Provider, *, shares_names: bool = False) -> None:
         try:
-            report = discovery.import_from_provider(provider.pk, actor_of(request))
+            report = discovery.import_from_provider(provider.pk, actor_of(request), shares_names=shares_names)
         except UpstreamError as error:
             _, sentence = health.advice_for(error)
             self.message_user(request, f"{provider}: no models imported. {sentence}", messages.WARNING)
             return
-        self.message_user(request, f"{provider}: {report.summary}.", messages.WARNING if report.unpriced else messages.SUCCESS)
+        needs_a_look = report.unpriced or report.refused or report.address_only
+        self.message_user(request, f"{provider}: {report.summary}.", messages.WARNING if needs_a_look else messages.SUCCESS)
 
     @admin.action(description="Check health now", permissions=["change"])
     def check_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -222,6 +226,12 @@ class ProviderAdmin(RuledAdmin):
     def import_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for provider in queryset:
             self._import(request, provider)
+
+    @admin.action(description="Share model names with other providers (fail-over)", permissions=["change"])
+    def share_names(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for provider in queryset:
+            shared = actions.share_names(provider.pk, actor_of(request))
+            self.message_user(request, f"{provider}: answers for {len(shared)} more names.", messages.SUCCESS)
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -247,7 +257,7 @@ class DeploymentAdmin(RuledAdmin):
     search_fields = ("name", "display_name", "upstream_model", "provider__label", "provider__slug")
     actions = ("enable", "disable")
     fieldsets = (
-        (None, {"fields": ("provider", "name", "upstream_model", "display_name", "description", "enabled", "recommended")}),
+        (None, {"fields": ("provider", "name", "upstream_model", "display_name", "description", "enabled", "recommended", "address_only")}),
         ("Abilities and limits", {"fields": ("capabilities", "max_output_tokens", "context_window_tokens")}),
         ("Without a price", {"classes": ["collapse"], "fields": ("unpriced_ceiling_nano",)}),
     )

@@ -1,28 +1,32 @@
-"""The control plane's way to a provider: one bounded, guarded, synchronous exchange. No ORM, usable from any thread.
+"""The control plane's way out: one bounded, guarded, synchronous exchange. No ORM, usable from any thread.
 
-Answers follow the same rules as on the data plane: no redirects, no proxies from the environment, identity encoding, a
-deadline over the whole exchange and a cap on the body.
+Answers follow the same rules as on the data plane: no redirects, no proxies from the environment, identity encoding, one
+deadline over the whole exchange, from the look-up of the name to the last byte, and a cap on all that comes back.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import requests
 import urllib3
 
-from providers.addresses import own_addresses
-from providers.upstream import errors
+from providers.own_services import own_addresses
+from providers.upstream import errors, hops
 from providers.upstream.adapters import ADAPTERS, credential_headers
-from providers.upstream.egress import EgressPolicy, guarded_session, join_url
+from providers.upstream.egress import Bounds, EgressPolicy, guarded_session, join_url
 from providers.upstream.tls import trust_context
 from providers.upstream.types import HttpRequest, HttpResponse, ModelListing, ProviderSpec
 
 BODY_MAX_BYTES = 32 * 1024 * 1024
+FETCHED_MAX_BYTES = 256 * 1024
+"""Of the answer of an endpoint that is no provider."""
 CHUNK_BYTES = 64 * 1024
 LIST_TIMEOUT_S = 15.0
+CONNECT_TIMEOUT_S = 5.0
 PAGES_MAX = 50
 
 
@@ -55,21 +59,69 @@ def list_models(spec: ProviderSpec, timeout_s: float = LIST_TIMEOUT_S) -> tuple[
 @contextmanager
 def open_exchange(spec: ProviderSpec, request: HttpRequest, timeout_s: float) -> Iterator[tuple[HttpResponse, Iterator[bytes]]]:
     """The head of the answer (its body empty) and the body as it arrives. Raises ``UpstreamError``."""
-    deadline = time.monotonic() + timeout_s
+    call = _Call(
+        request.method,
+        join_url(spec.base_url, request.path),
+        _headers(spec, request),
+        request.body,
+        EgressPolicy.for_providers([spec], own_addresses()),
+        spec.timeouts.connect_s,
+        spec.ca_bundle,
+    )
+    with _opened(call, timeout_s, BODY_MAX_BYTES) as answer:
+        yield answer
+
+
+def fetch(
+    method: str, url: str, headers: Mapping[str, str], body: bytes = b"", *, timeout_s: float, bytes_max: int = FETCHED_MAX_BYTES
+) -> HttpResponse:
+    """One exchange with an address of the gateway's own environment (a webhook, a key set): it may be private, and is https where it is
+    public. The whole answer, any status but a redirect. Raises ``UpstreamError``."""
+    policy = EgressPolicy.for_base_urls([url], own_addresses())
+    with _opened(_Call(method, url, headers, body, policy), timeout_s, bytes_max) as (head, chunks):
+        return HttpResponse(head.status, head.headers, b"".join(chunks), head.received_at_s)
+
+
+def tell(url: str, headers: Mapping[str, str], body: bytes, *, timeout_s: float) -> int:
+    """Posts to such an address and returns the status of the answer, whose body nobody reads. Raises ``UpstreamError``."""
+    policy = EgressPolicy.for_base_urls([url], own_addresses())
+    try:
+        with _opened(_Call("POST", url, headers, body, policy), timeout_s, 0) as (head, _):
+            return head.status
+    except errors.Redirected as answer:  # heard, and not followed
+        return answer.status or 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    policy: EgressPolicy
+    connect_s: float = CONNECT_TIMEOUT_S
+    ca_bundle: str = ""
+
+
+@contextmanager
+def _opened(call: _Call, timeout_s: float, bytes_max: int) -> Iterator[tuple[HttpResponse, Iterator[bytes]]]:
     if timeout_s <= 0:
         raise errors.DeadlineExceeded("no time left")
-    trusted = trust_context(spec.ca_bundle) if spec.ca_bundle else None
-    with guarded_session(EgressPolicy.for_providers([spec], own_addresses()), trusted) as session:
-        response = _send(session, spec, request, timeout_s)
+    bounds = Bounds(timeout_s, bytes_max)
+    trusted = trust_context(call.ca_bundle) if call.ca_bundle else None
+    with guarded_session(call.policy, bounds, trusted) as session:
+        response = _sent(session, call, timeout_s)
         try:
             headers = {name.lower(): value for name, value in response.headers.items()}
-            yield HttpResponse(response.status_code, headers, b"", received_at_s=time.time()), _chunks(response, deadline)
+            yield HttpResponse(response.status_code, headers, b"", received_at_s=time.time()), _chunks(response, bounds, bytes_max)
         finally:
             response.close()
 
 
 def _headers(spec: ProviderSpec, request: HttpRequest) -> dict[str, str]:
     headers = {**request.headers, **spec.extra_headers, "accept-encoding": "identity"}
+    if spec.hop:
+        headers[hops.HEADER] = hops.signed(spec.hop)
     if spec.credentials:
         headers |= credential_headers(spec.auth_style, spec.credentials[0].secret)
     elif spec.needs_credential:
@@ -77,14 +129,14 @@ def _headers(spec: ProviderSpec, request: HttpRequest) -> dict[str, str]:
     return headers
 
 
-def _send(session: requests.Session, spec: ProviderSpec, request: HttpRequest, timeout_s: float) -> requests.Response:
+def _sent(session: requests.Session, call: _Call, timeout_s: float) -> requests.Response:
     try:
         response = session.request(
-            request.method,
-            join_url(spec.base_url, request.path),
-            data=request.body or None,
-            headers=_headers(spec, request),
-            timeout=(min(spec.timeouts.connect_s, timeout_s), timeout_s),
+            call.method,
+            call.url,
+            data=call.body or None,
+            headers=dict(call.headers),
+            timeout=(min(call.connect_s, timeout_s), timeout_s),
             allow_redirects=False,
             stream=True,
         )
@@ -96,15 +148,15 @@ def _send(session: requests.Session, spec: ProviderSpec, request: HttpRequest, t
     return response
 
 
-def _chunks(response: requests.Response, deadline: float) -> Iterator[bytes]:
-    """The body in pieces as they arrive: ``read1`` returns after one read of the socket, so the deadline is seen."""
+def _chunks(response: requests.Response, bounds: Bounds, bytes_max: int) -> Iterator[bytes]:
+    """The body in pieces as they arrive."""
     total = 0
     try:
         while chunk := response.raw.read1(CHUNK_BYTES):
             total += len(chunk)
-            if total > BODY_MAX_BYTES:
-                raise errors.BodyTooLarge(f"more than {BODY_MAX_BYTES} bytes")
-            if time.monotonic() > deadline:
+            if total > bytes_max:
+                raise errors.BodyTooLarge(f"more than {bytes_max} bytes")
+            if bounds.is_over:
                 raise errors.DeadlineExceeded("the answer took too long")
             yield chunk
     except urllib3.exceptions.ReadTimeoutError as error:

@@ -13,6 +13,8 @@ from providers.catalog import KINDS, ProviderKind
 from providers.models import Provider
 from providers.upstream.types import Secret
 
+SIMULATOR = "simulator"
+
 
 @dataclass(frozen=True, slots=True)
 class Registration:
@@ -28,10 +30,12 @@ def register_from_environment(environ: Mapping[str, str]) -> tuple[Registration,
 
     ``OPENAI_API_KEY`` and so on give the key, ``OPENAI_BASE_URL`` and so on another address. A kind that has, or ever had,
     a provider is left alone: what an administrator changed or deleted stays so. No network is used; models come from the
-    price package, or from a later import.
+    price package, or from a later import. Providers of a first start stand in for each other where they have models of one name.
     """
     taken = set(Provider.objects.values_list("kind", flat=True))
-    return tuple(_register(kind, environ) for kind in KINDS.values() if kind.slug not in taken and _is_named(kind, environ))
+    is_first = not taken - {SIMULATOR}  # nobody is served yet, so no name can be taken from anybody
+    named = [kind for kind in KINDS.values() if kind.slug not in taken and _is_named(kind, environ)]
+    return tuple(_register(kind, environ, shares_names=is_first) for kind in named)
 
 
 def key_variables() -> frozenset[str]:
@@ -57,7 +61,7 @@ def _is_named(kind: ProviderKind, environ: Mapping[str, str]) -> bool:
     return kind.env_var is None and bool(_value(environ, kind.base_url_env_var))
 
 
-def _register(kind: ProviderKind, environ: Mapping[str, str]) -> Registration:
+def _register(kind: ProviderKind, environ: Mapping[str, str], *, shares_names: bool) -> Registration:
     key = _key(kind, environ)
     base_url = _value(environ, kind.base_url_env_var)
     if not (base_url or kind.base_url):
@@ -65,7 +69,7 @@ def _register(kind: ProviderKind, environ: Mapping[str, str]) -> Registration:
     provider = Provider(kind=kind.slug, base_url=base_url)
     try:
         actions.create_provider(provider, SYSTEM, Secret(key) if key else None)
-        report = actions.import_models(provider.pk, prices.known_models(kind), SYSTEM)
+        report = actions.import_models(provider.pk, prices.known_models(kind), SYSTEM, shares_names=shares_names)
     except ValidationError as error:
         return Registration(kind.slug, False, " ".join(error.messages))
     return Registration(kind.slug, True, f"{provider.label}: {report.summary}")

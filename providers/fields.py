@@ -114,9 +114,13 @@ def _read_only(field: NanoDollarField) -> Callable[[models.Model], str]:
 
 
 class SealedField(models.BinaryField):  # type: ignore[type-arg]
-    """Ciphertext of a secret (``providers.secrets.seal``). Key rotation and its proof walk every field of this type."""
+    """Ciphertext of a secret (``providers.secrets.seal``). Key rotation and its proof walk every field of this type.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    ``origin_field`` names the column that says where the secret may be sent, for secrets that are sent.
+    """
+
+    def __init__(self, *args: Any, origin_field: str = "", **kwargs: Any) -> None:
+        self.origin_field = origin_field
         kwargs["editable"] = False
         super().__init__(*args, **kwargs)
 

@@ -11,6 +11,7 @@ from django import forms
 from providers import actions
 from providers.admin_bases import RuleForm
 from providers.catalog import CHOICES, KINDS
+from providers.credentials import SECRET_CHARS_MAX
 from providers.fields import percent_of, ppm_of
 from providers.models import Deployment, Provider, Route
 from providers.serializers import SUPERUSER_FIELDS
@@ -36,9 +37,17 @@ class ProviderForm(RuleForm):
         label="API key",
         required=False,
         strip=True,
-        max_length=actions.SECRET_CHARS_MAX,
-        help_text="Encrypted when saved and never shown again. Empty: the stored key stays.",
+        max_length=SECRET_CHARS_MAX,
+        help_text="Encrypted when saved and never shown again. Empty: the stored key stays, unless the address changes.",
         widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "off", "class": "vTextField", "spellcheck": "false"}),
+    )
+    share_names = forms.BooleanField(
+        label="Fail-over by name",
+        required=False,
+        help_text=(
+            "Its models answer for names that other providers serve as well: first, or as a fall-back, by priority. "
+            "Otherwise clients ask for those as provider/name."
+        ),
     )
     discount_percent = forms.DecimalField(
         label="Discount (%)",
@@ -58,6 +67,8 @@ class ProviderForm(RuleForm):
         self.fields["discount_percent"].initial = percent_of(self.instance.discount_ppm)
         if self.instance.pk is None:
             self.fields["api_key"].help_text = "Encrypted when saved and never shown again. Servers of your own may need none."
+        else:
+            self.fields.pop("share_names", None)
         if not self.actor.is_superuser:
             for name in SUPERUSER_FIELDS:
                 self.fields.pop(name, None)
@@ -75,9 +86,7 @@ class ProviderForm(RuleForm):
         if self.instance.pk is None:
             actions.prepare_new(self.instance, self.actor, self.secret)
             return
-        actions.prepare_update(self.instance, self.actor)
-        if self.secret is not None:
-            actions.check_secret(self.secret, self.actor)
+        actions.prepare_update(self.instance, self.actor, self.secret)
 
 
 class DeploymentForm(RuleForm):
@@ -92,7 +101,7 @@ class DeploymentForm(RuleForm):
     class Meta:
         model = Deployment
         fields = (
-            "provider", "name", "upstream_model", "display_name", "description", "enabled", "recommended", "capabilities",
+            "provider", "name", "upstream_model", "display_name", "description", "enabled", "recommended", "address_only", "capabilities",
             "max_output_tokens", "context_window_tokens", "unpriced_ceiling_nano",
         )  # fmt: skip
 

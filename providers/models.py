@@ -25,7 +25,7 @@ def _choices(enum: Any) -> list[tuple[str, str]]:
 class Provider(models.Model):
     """One account at one service. Deletion is soft: the ledger refers to it for ever."""
 
-    slug = models.SlugField(max_length=50, unique=True, help_text="Stable public name, as in <code>slug/model</code>.")
+    slug = models.SlugField(max_length=50, help_text="Stable public name, as in <code>slug/model</code>.")
     label = models.CharField("name", max_length=100)
     kind = models.SlugField(max_length=40, help_text="Row of the provider catalogue: wire format, address, key style.")
     base_url = models.CharField(
@@ -65,6 +65,12 @@ class Provider(models.Model):
 
     class Meta:
         ordering: ClassVar = ["priority", "slug"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["slug"], condition=Q(deleted_at=None), name="provider_slug_once",
+                violation_error_message="A provider with this slug exists already.",
+            ),
+        ]  # fmt: skip
 
     def __str__(self) -> str:
         return self.label
@@ -86,7 +92,7 @@ class ManagedPreset(models.Model):
 
 
 class Credential(models.Model):
-    """A provider key, sealed at rest. What may be shown of it is ``fingerprint`` and ``last4``."""
+    """A provider key, sealed at rest for one origin. What may be shown of it is ``fingerprint``, ``last4`` and ``origin``."""
 
     class State(models.TextChoices):
         ACTIVE = "active"
@@ -96,7 +102,11 @@ class Credential(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="credentials")
     label = models.CharField(max_length=100, blank=True)
-    sealed_secret = SealedField()
+    sealed_secret = SealedField(origin_field="origin")
+    origin = models.CharField(
+        max_length=300, blank=True, editable=False,
+        help_text="Scheme, host and port the key was entered for; it is sealed with them and opens for no others.",
+    )  # fmt: skip
     fingerprint = models.CharField(max_length=16, editable=False)
     last4 = models.CharField("last four", max_length=4, editable=False)
     state = models.CharField(max_length=10, choices=State.choices, default=State.ACTIVE)
@@ -120,6 +130,10 @@ class Deployment(models.Model):
     description = models.TextField(blank=True)
     enabled = models.BooleanField(default=True)
     recommended = models.BooleanField(default=False)
+    address_only = models.BooleanField(
+        "by address only", default=False,
+        help_text="Clients ask for it as provider/name; the bare name, and auto, stay with other models.",
+    )  # fmt: skip
     capabilities = models.JSONField(default=list)
     verified_capabilities = models.JSONField(default=list, editable=False, help_text="Shown by a conformance run.")
     refuted_capabilities = models.JSONField(default=list, editable=False, help_text="Claimed, and found wanting by a conformance run.")

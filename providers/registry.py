@@ -23,7 +23,9 @@ from providers.models import (
     RouteTarget,
     RoutingConfiguration,
 )
-from providers.upstream.errors import CredentialLocked
+from providers.own_services import own_hop
+from providers.upstream.egress import origin_of
+from providers.upstream.errors import CredentialLocked, EgressDenied
 from providers.upstream.types import (
     Capability,
     CredentialRef,
@@ -58,13 +60,15 @@ def kind_of(provider: Provider) -> ProviderKind:
 
 
 def provider_spec(provider: Provider) -> ProviderSpec:
-    """The data plane's view of a provider, keys decrypted. Keys that cannot be opened are left out and marked.
+    """The data plane's view of a provider, keys decrypted for the very address that is in it. Keys that cannot be opened, or not for
+    this address, are left out and marked.
 
     Reads ``provider.credentials``; prefetch it when there are many providers.
     """
     preset = _preset(provider)
     kind = KINDS.get(preset.upstream_kind, kind_of(provider)) if preset else kind_of(provider)
-    credentials, locked = _opened(provider.credentials.all())
+    base_url = kind.root_of(provider.base_url)
+    credentials, locked = _opened(provider.credentials.all(), base_url)
     return ProviderSpec(
         id=provider.pk,
         slug=provider.slug,
@@ -72,7 +76,7 @@ def provider_spec(provider: Provider) -> ProviderSpec:
         kind=kind.slug,
         adapter=kind.adapter,
         also_speaks=kind.also_speaks_at(provider.base_url),
-        base_url=kind.root_of(provider.base_url),
+        base_url=base_url,
         auth_style=kind.auth_style,
         credentials=credentials,
         needs_credential=kind.needs_credential,
@@ -89,9 +93,18 @@ def provider_spec(provider: Provider) -> ProviderSpec:
         health=HealthStatus(provider.health),
         disconnect_policy=DisconnectPolicy(provider.disconnect_policy),
         ca_bundle=provider.ca_bundle,
+        hop="" if _is_well_known(kind, base_url) else own_hop(),
         preset=Preset(preset.system_prompt, preset.temperature, preset.required_tier) if preset else None,
         credential_locked=locked,
     )
+
+
+def _is_well_known(kind: ProviderKind, base_url: str) -> bool:
+    """At the public address of its kind there is that service, and no gateway."""
+    try:
+        return bool(kind.base_url) and not kind.allow_private and origin_of(base_url) == origin_of(kind.base_url)
+    except EgressDenied:
+        return False
 
 
 def _preset(provider: Provider) -> ManagedPreset | None:
@@ -101,21 +114,21 @@ def _preset(provider: Provider) -> ManagedPreset | None:
         return None
 
 
-def _opened(credentials: Iterable[Credential]) -> tuple[tuple[CredentialRef, ...], bool]:
+def _opened(credentials: Iterable[Credential], base_url: str) -> tuple[tuple[CredentialRef, ...], bool]:
     opened: list[CredentialRef] = []
     locked = False
     for credential in sorted(credentials, key=lambda row: (row.state != Credential.State.ACTIVE, row.position, row.created_at)):
         if credential.state not in USABLE_STATES:
             continue
         try:
-            opened.append(CredentialRef(str(credential.pk), open_credential(credential)))
+            opened.append(CredentialRef(str(credential.pk), _open_for(credential, base_url)))
         except CredentialLocked:
             locked = True
     return tuple(opened), locked
 
 
 def locked_credentials() -> tuple[str, ...]:
-    """Slugs of the live providers with a usable key that the key ring cannot open (I19)."""
+    """Slugs of the live providers with a usable key that cannot be opened for their address (I19)."""
     locked: set[str] = set()
     for credential in Credential.objects.filter(state__in=USABLE_STATES, provider__deleted_at=None).select_related("provider"):
         try:
@@ -126,8 +139,17 @@ def locked_credentials() -> tuple[str, ...]:
 
 
 def open_credential(credential: Credential) -> Secret:
-    """The key in clear, on its way to a header. Raises ``CredentialLocked``."""
-    return secrets.open_sealed(credential.sealed_secret, secrets.context_of(Credential, credential.pk, "sealed_secret"))
+    """The key in clear, on its way to a header. Raises ``CredentialLocked``, also when its provider is no longer where it was."""
+    return _open_for(credential, kind_of(credential.provider).root_of(credential.provider.base_url))
+
+
+def _open_for(credential: Credential, base_url: str) -> Secret:
+    """The key for the address that is dialled. What the row says of its own origin does not count."""
+    try:
+        origin = origin_of(base_url)
+    except EgressDenied as error:
+        raise CredentialLocked("the provider has no address a key could be sent to") from error
+    return secrets.open_sealed(credential.sealed_secret, secrets.context_of(Credential, credential.pk, "sealed_secret", origin))
 
 
 def _card_of(deployment: Deployment, price: Price | None) -> PriceCard | None:
@@ -157,6 +179,7 @@ def deployment_target(deployment: Deployment, provider: ProviderSpec, price: Pri
         display_name=deployment.display_name or deployment.name,
         context_window_tokens=deployment.context_window_tokens,
         recommended=deployment.recommended,
+        address_only=deployment.address_only,
     )
 
 
@@ -215,7 +238,7 @@ def build_snapshot() -> Snapshot:
 def _by_name(targets: Mapping[int, Target]) -> dict[str, tuple[int, ...]]:
     names: dict[str, list[int]] = defaultdict(list)
     for target in sorted(targets.values(), key=lambda target: (target.provider.priority, target.provider.slug, target.id)):
-        names[target.name].append(target.id)
+        names[target.public_name].append(target.id)
     return {name: tuple(ids) for name, ids in names.items()}
 
 

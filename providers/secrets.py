@@ -1,7 +1,9 @@
 """Envelope encryption of provider keys: every row has its own key, wrapped by the first key of the key ring.
 
-A sealed value is bound to its place (table, row, field): copied elsewhere it does not open. Layout: version byte, length of
-the ring key's id, the id, wrap nonce (12), wrapped row key (48), nonce (12), ciphertext.
+A sealed value is bound to its place (table, row, field) and, where it is a key for somebody's server, to that server's origin
+(scheme, host, port): copied elsewhere, or read beside another address, it does not open. Layout: version byte, length of the ring
+key's id, the id, wrap nonce (12), wrapped row key (48), nonce (12), ciphertext. Version 1 knew no origins: it opens only where
+none is asked for, and ``bound`` turns it into version 2.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import binascii
 import os
 import secrets as random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ from providers.fields import SealedField
 from providers.upstream.errors import CredentialLocked
 from providers.upstream.types import Secret
 
-VERSION = 1
+VERSION = 2
+WITHOUT_ORIGIN = 1
 KEY_BYTES = 32
 NONCE_BYTES = 12
 WRAPPED_BYTES = KEY_BYTES + 16
@@ -41,14 +44,16 @@ class KeyRingMissing(ImproperlyConfigured):
 
 @dataclass(frozen=True, slots=True)
 class SealContext:
-    """Where a sealed value lives; part of the authenticated data."""
+    """Where a sealed value lives, and the one origin it may be sent to (empty: it is not sent); part of the authenticated data."""
 
     table: str
     row_id: str
     field: str
+    origin: str = ""
 
-    def bound(self, purpose: str) -> bytes:
-        return "\0".join((purpose, self.table, self.row_id, self.field)).encode()
+    def bound(self, purpose: str, version: int) -> bytes:
+        place = (purpose, self.table, self.row_id, self.field)
+        return "\0".join(place if version == WITHOUT_ORIGIN else (*place, self.origin, str(version))).encode()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -61,6 +66,7 @@ class KeyRing:
 
 @dataclass(frozen=True, slots=True)
 class _Envelope:
+    version: int
     key_id: str
     wrap_nonce: bytes
     wrapped_key: bytes
@@ -69,16 +75,17 @@ class _Envelope:
 
     def packed(self) -> bytes:
         key_id = self.key_id.encode()
-        return bytes((VERSION, len(key_id))) + key_id + self.wrap_nonce + self.wrapped_key + self.nonce + self.ciphertext
+        return bytes((self.version, len(key_id))) + key_id + self.wrap_nonce + self.wrapped_key + self.nonce + self.ciphertext
 
 
 def _unpack(sealed: bytes) -> _Envelope:
-    if len(sealed) < 2 or sealed[0] != VERSION:
+    if len(sealed) < 2 or sealed[0] not in (WITHOUT_ORIGIN, VERSION):
         raise CredentialLocked("the stored value is not a sealed secret")
     start = 2 + sealed[1]
     wrapped = start + NONCE_BYTES
     nonce = wrapped + WRAPPED_BYTES
     return _Envelope(
+        version=sealed[0],
         key_id=sealed[2:start].decode("ascii", "replace"),
         wrap_nonce=sealed[start:wrapped],
         wrapped_key=sealed[wrapped:nonce],
@@ -126,7 +133,7 @@ def sealing_ring() -> KeyRing:
     ring = key_ring()
     if ring is not None:
         return ring
-    if any(sealed_values(model, field).exists() for model, field in sealed_fields()):
+    if any(sealed_values(model, field.attname).exists() for model, field in sealed_fields()):
         raise KeyRingMissing("Sealed provider keys exist but the key ring is missing: restore it (AIGATEWAY_KEKS or the ring file).")
     write_ring_file(new_ring_entry("k1"), replace=False)
     return parse_ring(Path(settings.KEY_RING_FILE).read_text())
@@ -162,24 +169,44 @@ def seal(secret: Secret, context: SealContext) -> bytes:
     ring = sealing_ring()
     row_key = random.token_bytes(KEY_BYTES)
     nonce = random.token_bytes(NONCE_BYTES)
-    ciphertext = AESGCM(row_key).encrypt(nonce, secret.reveal().encode(), context.bound("secret"))
-    return _wrapped(ring, row_key, nonce, ciphertext, context)
+    ciphertext = AESGCM(row_key).encrypt(nonce, secret.reveal().encode(), context.bound("secret", VERSION))
+    return _wrapped(ring, row_key, _Envelope(VERSION, "", b"", b"", nonce, ciphertext), context)
 
 
 def open_sealed(sealed: bytes, context: SealContext) -> Secret:
-    """Decrypts a value sealed for ``context``. Raises ``CredentialLocked`` when the ring cannot open it."""
-    envelope = _unpack(bytes(sealed))
+    """Decrypts a value sealed for ``context``. Raises ``CredentialLocked`` when the ring cannot open it, or not for this origin."""
+    envelope = _unpacked_for(sealed, context)
     row_key = _row_key(envelope, context)
     try:
-        return Secret(AESGCM(row_key).decrypt(envelope.nonce, envelope.ciphertext, context.bound("secret")).decode())
+        return Secret(AESGCM(row_key).decrypt(envelope.nonce, envelope.ciphertext, context.bound("secret", envelope.version)).decode())
     except InvalidTag as error:
         raise CredentialLocked("the sealed secret does not belong to this row or was altered") from error
 
 
 def rewrapped(sealed: bytes, context: SealContext) -> bytes:
     """The same secret under the ring's first key; the ciphertext stays. Raises ``CredentialLocked``."""
+    envelope = _unpacked_for(sealed, context)
+    return _wrapped(sealing_ring(), _row_key(envelope, context), envelope, context)
+
+
+def is_without_origin(sealed: bytes) -> bool:
+    """Whether the value dates from before sealed values knew origins."""
+    return _unpack(bytes(sealed)).version == WITHOUT_ORIGIN
+
+
+def bound(sealed: bytes, context: SealContext) -> bytes:
+    """A value of version 1 sealed again for ``context.origin``, on the caller's word that it belongs there. Raises ``CredentialLocked``."""
+    nowhere = replace(context, origin="")
+    if not is_without_origin(sealed):
+        raise CredentialLocked("the sealed secret is bound already")
+    return seal(open_sealed(sealed, nowhere), context)
+
+
+def _unpacked_for(sealed: bytes, context: SealContext) -> _Envelope:
     envelope = _unpack(bytes(sealed))
-    return _wrapped(sealing_ring(), _row_key(envelope, context), envelope.nonce, envelope.ciphertext, context)
+    if context.origin and envelope.version == WITHOUT_ORIGIN:
+        raise CredentialLocked("the sealed secret is bound to no address")
+    return envelope
 
 
 def ring_key_id(sealed: bytes) -> str:
@@ -187,10 +214,10 @@ def ring_key_id(sealed: bytes) -> str:
     return _unpack(bytes(sealed)).key_id
 
 
-def _wrapped(ring: KeyRing, row_key: bytes, nonce: bytes, ciphertext: bytes, context: SealContext) -> bytes:
+def _wrapped(ring: KeyRing, row_key: bytes, envelope: _Envelope, context: SealContext) -> bytes:
     wrap_nonce = random.token_bytes(NONCE_BYTES)
-    wrapped_key = AESGCM(ring.keys[ring.first_id]).encrypt(wrap_nonce, row_key, context.bound("key"))
-    return _Envelope(ring.first_id, wrap_nonce, wrapped_key, nonce, ciphertext).packed()
+    wrapped_key = AESGCM(ring.keys[ring.first_id]).encrypt(wrap_nonce, row_key, context.bound("key", envelope.version))
+    return replace(envelope, key_id=ring.first_id, wrap_nonce=wrap_nonce, wrapped_key=wrapped_key).packed()
 
 
 def _row_key(envelope: _Envelope, context: SealContext) -> bytes:
@@ -202,7 +229,7 @@ def _row_key(envelope: _Envelope, context: SealContext) -> bytes:
     if key is None:
         raise CredentialLocked("the key ring lacks the key that sealed this secret")
     try:
-        return AESGCM(key).decrypt(envelope.wrap_nonce, envelope.wrapped_key, context.bound("key"))
+        return AESGCM(key).decrypt(envelope.wrap_nonce, envelope.wrapped_key, context.bound("key", envelope.version))
     except (InvalidTag, ValueError) as error:
         raise CredentialLocked("the key ring's key does not fit this secret") from error
 
@@ -221,12 +248,12 @@ def last4(secret: Secret) -> str:
     return value[-4:] if len(value) >= LAST4_FROM_LENGTH else ""
 
 
-def sealed_fields() -> Iterator[tuple[type[Model], str]]:
+def sealed_fields() -> Iterator[tuple[type[Model], SealedField]]:
     """Every sealed field of every installed model."""
     for model in apps.get_models():
         for field in model._meta.get_fields():
             if isinstance(field, SealedField):
-                yield model, field.attname
+                yield model, field
 
 
 def sealed_values(model: type[Model], field: str) -> QuerySet[Any]:
@@ -234,5 +261,5 @@ def sealed_values(model: type[Model], field: str) -> QuerySet[Any]:
     return model._default_manager.exclude(**{field: b""})
 
 
-def context_of(model: type[Model], row_id: object, field: str) -> SealContext:
-    return SealContext(model._meta.db_table, str(row_id), field)
+def context_of(model: type[Model], row_id: object, field: str, origin: str = "") -> SealContext:
+    return SealContext(model._meta.db_table, str(row_id), field, origin)

@@ -8,8 +8,9 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from providers.actions import SECRET_CHARS_MAX, ImportReport
+from providers.actions import ImportReport
 from providers.catalog import CHOICES
+from providers.credentials import SECRET_CHARS_MAX
 from providers.fields import percent_of, ppm_of
 from providers.models import Credential, Deployment, HealthCheck, HealthCheckJob, Provider
 from providers.prices import PriceSerializer
@@ -59,7 +60,7 @@ class ProviderHealthSerializer(HealthSerializer):
 class CredentialSerializer(serializers.ModelSerializer[Credential]):
     class Meta:
         model = Credential
-        fields = ("fingerprint", "last4", "state", "created_at")
+        fields = ("fingerprint", "last4", "origin", "state", "created_at")
         read_only_fields = fields
 
 
@@ -69,7 +70,7 @@ class ProviderSerializer(StrictMixin, serializers.ModelSerializer[Provider]):
     base_url = serializers.CharField(required=False, max_length=300, help_text="Default: the address of the kind. Superusers only.")
     api_key = serializers.CharField(
         write_only=True, required=False, allow_null=True, max_length=SECRET_CHARS_MAX, style={"input_type": "password"},
-        help_text="Replaces the stored key; null destroys it. Superusers only.",
+        help_text="Replaces the stored key; null destroys it. Needed anew when the base URL changes scheme, host or port. Superusers only.",
     )  # fmt: skip
     discount_percent = PercentField(source="discount_ppm", required=False, help_text="Taken off every list price of this provider.")
     credential = serializers.SerializerMethodField(help_text="What may be known of the stored key; null without one. Superusers only.")
@@ -118,6 +119,17 @@ class ImportReportSerializer(serializers.Serializer[ImportReport]):
     skipped = serializers.IntegerField(help_text="Models that do not chat.")
     proposed = serializers.IntegerField(help_text="Models whose price changed and waits for approval.")
     unpriced = serializers.ListField(child=serializers.CharField(), help_text="Paid use of these is refused until they have a price.")
+    address_only = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Asked for as `provider/name` only: other providers serve these names, or they mean something else.",
+    )
+    refused = serializers.ListField(child=serializers.CharField(), help_text="Left out: these can be no names.")
+
+
+class ImportOrderSerializer(StrictSerializer):
+    share_names = serializers.BooleanField(
+        required=False, default=False, help_text="Lets the models of this provider answer for names that others serve, for fail-over."
+    )
 
 
 class ToggleSerializer(StrictSerializer):
@@ -176,7 +188,7 @@ class ModelSerializer(serializers.Serializer[Deployment]):
         price = self.context["prices"].get(deployment.pk)
         latency_ms, success_rate = self.context["statistics"].get(deployment.pk, (None, None))
         return {
-            "name": deployment.name,
+            "name": str(deployment) if deployment.address_only else deployment.name,
             "address": str(deployment),
             "display_name": deployment.display_name or deployment.name,
             "description": deployment.description,

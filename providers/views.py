@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 import django_filters
-from django.db import transaction
 from django.db.models import Avg, Case, Count, FloatField, Q, QuerySet, Value, When
 from django.db.models.functions import Cast
 from django.http import HttpRequest
@@ -39,9 +38,9 @@ from providers.serializers import (
     HealthCheckJobSerializer,
     HealthCheckOrderSerializer,
     HealthCheckSerializer,
+    ImportOrderSerializer,
     ImportReportSerializer,
     ModelSerializer,
-    NothingSerializer,
     OverallStatusSerializer,
     ProviderHealthSerializer,
     ProviderSerializer,
@@ -206,17 +205,11 @@ class ProviderView(ProviderAdministration, RetrieveAPIView[Provider]):
     def _update(self, request: Request, pk: int, *, partial: bool) -> Response:
         self.refuse_superuser_fields()
         serializer = self.sent(self.get_serializer(self.provider(pk), data=request.data, partial=partial))
-        with transaction.atomic():
-            provider = actions.update_provider(serializer.applied_to(self.provider(pk)), self.actor)
-            if "api_key" in serializer.validated_data:
-                self._set_key(provider.pk, serializer.validated_data["api_key"])
+        key = serializer.validated_data.get("api_key")
+        drops_key = key is None and "api_key" in serializer.validated_data
+        secret = None if key is None else Secret(key)
+        provider = actions.update_provider(serializer.applied_to(self.provider(pk)), self.actor, secret, drops_key=drops_key)
         return Response(self.get_serializer(_kept().get(pk=provider.pk)).data)
-
-    def _set_key(self, provider_id: int, key: str | None) -> None:
-        if key is None:
-            actions.delete_credential(provider_id, self.actor)
-        else:
-            actions.set_credential(provider_id, Secret(key), self.actor)
 
 
 class ProviderToggleView(ProviderAdministration):
@@ -232,13 +225,15 @@ class ProviderToggleView(ProviderAdministration):
 
 
 class ModelImportView(ProviderAdministration):
-    serializer_class = NothingSerializer
+    serializer_class = ImportOrderSerializer
 
     @extend_schema(operation_id="providers_import", summary="Import models and prices", responses=ImportReportSerializer)
     def post(self, request: Request, pk: int) -> Response:
         provider = self.provider(pk)
+        order = self.get_serializer(data=request.data)
+        order.is_valid(raise_exception=True)
         try:
-            report = discovery.import_from_provider(provider.pk, Actor.of(request.user))
+            report = discovery.import_from_provider(provider.pk, Actor.of(request.user), shares_names=order.validated_data["share_names"])
         except UpstreamError as error:
             # From None: what the host said stays out of every log.
             raise ValidationError({"provider": [health.advice_for(error)[1]]}) from None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from providers.catalog import KINDS
 from tests.architecture import source
 
-READERS = {"get", "flag", "integer", "words"}
+READERS = {"get", "flag", "integer", "origins", "words"}
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*[A-Z0-9]")
 BY_LIBRARIES = {"FORWARDED_ALLOW_IPS"}
 FROM_OUTSIDE = {"CI", "DJANGO_SETTINGS_MODULE", "MAKELEVEL", "PYTEST_XDIST_WORKER", "TMPDIR"}
@@ -23,7 +23,7 @@ def _names_read(path) -> Iterator[str]:
             name = node.args[0]
             if owner in ("os.environ", "env") and isinstance(name, ast.Constant) and isinstance(name.value, str):
                 yield name.value
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("flag", "integer", "words"):
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in READERS:
             yield from (word.value for word in node.args[:1] if isinstance(word, ast.Constant) and isinstance(word.value, str))
 
 

@@ -229,7 +229,7 @@ def _joined(path: str, name: str | int) -> str:
 
 
 def wants_json(request: HttpRequest) -> bool:
-    return request.path.startswith(JSON_PATHS)
+    return f"{request.path}/".startswith(JSON_PATHS)
 
 
 def _json(request: HttpRequest, status: int, category: Category, code: str, message: str, recovery: str) -> HttpResponse:

@@ -147,7 +147,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     try:
         decoded = parse_strict(body)
     except InvalidJson as error:
-        raise invalid_request(str(error.detail), code=str(error.get_codes()), param=error.field) from None
+        raise invalid_request(str(error.detail), code=str(error.get_codes()), param=error.field, status=error.status_code) from None
     if not isinstance(decoded, dict):
         raise invalid_request("The body must be a JSON object.", code="invalid_json")
     return decoded

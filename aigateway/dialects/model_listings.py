@@ -64,5 +64,5 @@ def find_model(snapshot: Snapshot, allowed_models: frozenset[str] | None, name: 
 
 def _addressed(snapshot: Snapshot, allowed_models: frozenset[str] | None, name: str) -> Iterator[ListedModel]:
     for target in snapshot.targets.values():
-        if target.address == name and (allowed_models is None or allowed_models & {target.name, target.address}):
+        if target.address == name and (allowed_models is None or allowed_models.intersection(target.names)):
             yield _of_target(name, target)

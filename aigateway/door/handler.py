@@ -1,13 +1,13 @@
 """The lean ASGI door for inference: Django's request, URLconf and asynchronous views without what costs a millisecond.
 
 Stock ``ASGIHandler`` opens a thread pool, sends signals through threads, starts two tasks and spools the body to a file for
-every request. This subclass of Django 5.2's handler drops these; ``tests/aigateway/test_edge.py`` pins what it relies on.
+every request. This subclass of Django 5.2's handler drops these; ``tests/aigateway/door/test_handler.py`` pins what it relies on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from io import BytesIO
 from typing import Any
 
@@ -20,8 +20,9 @@ from django.urls import ResolverMatch, set_urlconf
 
 from aigateway import stopping
 from aigateway.api.request_id import RequestIdMiddleware
-from aigateway.door.receipt import Receive, Scope, receive_body, refusal
-from aigateway.errors import GatewayError
+from aigateway.door import bodies
+from aigateway.door.bodies import Bodies
+from aigateway.door.receipt import Incoming, Receive, Scope
 from aigateway.rate_limits import Allowance
 from aigateway.runtime import DataPlane
 
@@ -43,6 +44,10 @@ class EdgeRequest(ASGIRequest):
     request_id: str
     path_parameters: Mapping[str, str]
     allowance: Allowance
+    incoming: Incoming
+    bodies: Bodies
+    watch: Callable[[], None]
+    """From now on, a client that leaves ends the request."""
     broke_off: bool = False
     """Its stream ended in an error."""
     client_left: bool = False
@@ -51,6 +56,17 @@ class EdgeRequest(ASGIRequest):
     def is_cut_by_shutdown(self) -> bool:
         """Why it was cancelled: not because its client left, but because the drain time is over."""
         return stopping.PROCESS.begun and not self.client_left
+
+    async def receive_body(self, caller: Hashable) -> None:
+        """Reads the body of a known caller. Raises what ``Incoming.body`` raises; a client that left meanwhile ends the request."""
+        if self.incoming.is_received:
+            return
+        body = await self.incoming.body(bodies.of_known_caller(self.bodies, caller))
+        if body is None:
+            self.client_left = True
+            raise asyncio.CancelledError
+        self._body = body  # bounded there; spares Django's own read and its smaller limit
+        self.watch()
 
     @property
     def headers_sent(self) -> dict[str, str]:
@@ -76,8 +92,9 @@ class EdgeStream(StreamingHttpResponse):
 class EdgeHandler(ASGIHandler):
     """Answers inference paths. Only asynchronous middleware runs here; the ORM never does."""
 
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: DataPlane, held: Bodies | None = None) -> None:
         self.plane = plane
+        self._bodies = held or Bodies()
         self._resolved: dict[str, ResolverMatch] = {}
         super().__init__()
 
@@ -99,42 +116,49 @@ class EdgeHandler(ASGIHandler):
         return match
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
-        try:
-            body = await receive_body(scope, receive)
-        except GatewayError as error:
-            await send_response(refusal(scope, error), send)
-            return
-        if body is None:
-            return
-        request = EdgeRequest(scope, BytesIO(body))
-        request._body = body  # bounded above; spares Django's own read and its smaller limit
+        request = EdgeRequest(scope, BytesIO())
         request.plane = self.plane
         request.allowance = Allowance(self.plane.limits)
+        request.incoming = Incoming(scope, receive)
+        request.bodies = self._bodies
         request.urlconf = EDGE_URLCONF
-        await self._answer(request, receive, send)
+        try:
+            await self._answer(request, receive, send)
+        finally:
+            request.incoming.release()
 
     async def _answer(self, request: EdgeRequest, receive: Receive, send: Send) -> None:
-        """Runs the request in this task; a second one waits for the client to leave and then cancels it."""
+        """Runs the request in this task; once its body is here, a second one waits for the client to leave and then cancels it."""
         task = asyncio.current_task()
         assert task is not None
+        watcher: asyncio.Future[None] | None = None
 
-        async def watch() -> None:
+        async def wait_for_the_end() -> None:
             while (await receive())["type"] != "http.disconnect":
                 continue
             request.client_left = True
             task.cancel()
 
-        watcher = asyncio.ensure_future(watch())
+        def watch() -> None:
+            nonlocal watcher
+            watcher = asyncio.ensure_future(wait_for_the_end())
+
+        request.watch = watch
+        if request.incoming.is_received:
+            watch()
         try:
             set_urlconf(EDGE_URLCONF)
             response = await self._middleware_chain(request)  # type: ignore[misc]
+            if not request.incoming.is_received:
+                response.headers["Connection"] = "close"
             await send_response(response, send)
         except asyncio.CancelledError:
             if not request.client_left:
                 raise
             task.uncancel()
         finally:
-            watcher.cancel()
+            if watcher is not None:
+                watcher.cancel()
 
 
 async def send_response(response: HttpResponseBase, send: Send) -> None:

@@ -17,6 +17,7 @@ from aigateway import errors, gateway
 from aigateway.api.request_id import META_KEY, new_request_id
 from aigateway.callers import Caller
 from aigateway.dialects.anthropic_messages import AnthropicCountTokens, AnthropicMessages, anthropic_listing, anthropic_model
+from aigateway.dialects.azure import AZURE
 from aigateway.dialects.base import Call, Dialect, Explanation, Sent, StreamRenderer, checked_context
 from aigateway.dialects.gemini import (
     GeminiArrayStream,
@@ -33,12 +34,13 @@ from aigateway.dialects.native import Native
 from aigateway.dialects.openai_chat import OpenAIChat, openai_listing, openai_model
 from aigateway.dialects.openai_embeddings import OpenAIEmbeddings
 from aigateway.dialects.openai_responses import OpenAIResponses
-from aigateway.door import idempotency
+from aigateway.door import addresses, idempotency
 from aigateway.door.handler import EdgeRequest, EdgeStream
+from aigateway.door.reading import read_call, receive_body
 from aigateway.errors import GatewayError
 from aigateway.idempotency import store
 from providers.fields import dollars
-from providers.upstream import redaction
+from providers.upstream import hops, redaction
 
 _log = structlog.get_logger("aigateway.inference")
 _JSON = "application/json"
@@ -63,6 +65,8 @@ def _answering(method: str, view: View, dialect: Dialect) -> DjangoView:
         request.path_parameters = path
         if request.method != method:
             return _refused(_wrong_method(method), request.request_id, dialect)
+        if not hops.arrive(request.META.get("HTTP_X_GATEWAY_HOPS", ""), plane.hop):
+            return _refused(errors.looping(), request.request_id, dialect)
         if plane.in_flight >= plane.in_flight_max:
             return _refused(errors.overloaded(), request.request_id, dialect)
         plane.in_flight += 1
@@ -125,8 +129,8 @@ def _inference_view(dialect: Dialect) -> View:
     async def view(request: EdgeRequest) -> HttpResponseBase:
         version_before_caller = request.plane.version
         caller = await _authenticate(request)
-        _check_media_type(request)
-        call = dialect.parse(request.body, _context(request), Sent(request.headers_sent, request.path_parameters))
+        await receive_body(request, caller)
+        call = await read_call(dialect, request.body, _context(request), Sent(request.headers_sent, request.path_parameters))
         ledger_id = _ledger_request_id(request)
         make = partial(_answer, dialect, call, caller, request, ledger_id, version_before_caller)
         if store.META_KEY in request.META:
@@ -148,15 +152,6 @@ async def _answer(
     headers = _headers(dialect, answer.explanation, ledger_id)
     headers["X-Gateway-Cost-USD"] = str(dollars(answer.explanation.cost_nano))
     return HttpResponse(dialect.render(answer.response, answer.explanation), content_type=_JSON, headers=headers)
-
-
-def _check_media_type(request: EdgeRequest) -> None:
-    """Raises ``GatewayError`` 415 for a body that does not say it is JSON (B01): a form, a text or nothing said at all."""
-    declared = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-    if declared != "application/json":
-        raise errors.invalid_request(
-            "Send the body as JSON, with 'Content-Type: application/json'.", code="unsupported_media_type", status=415
-        )
 
 
 def _ledger_request_id(request: EdgeRequest) -> str:
@@ -329,7 +324,8 @@ def _listing(view: View, gemini_view: View) -> DjangoView:
 
 
 def _not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001 - Django's signature
-    error = errors.invalid_request("There is no such path.", code="not_found", status=404)
+    message = f"There is no such path. {addresses.nearest(request.path, INFERENCE_PATHS)}"
+    error = errors.invalid_request(message, code="not_found", status=404)
     return _refused(error, getattr(request, "request_id", ""), _MESSAGES if _speaks_anthropic(request) else _OPENAI_CHAT)
 
 
@@ -371,6 +367,7 @@ urlpatterns = [
     *(path(f"{version}/models/<path:model>:{name}", view) for version in ("v1beta", "v1") for name, view in _gemini_methods.items()),
     path("v1beta/models", _answering("GET", _gemini_models, _GEMINI)),
     path("v1beta/models/<path:model>", _answering("GET", _gemini_model, _GEMINI)),
+    *(path(f"openai/deployments/<path:model>/{operation}", _post(dialect)) for operation, dialect in AZURE.items()),
     path("v1/chat/completions", _chat),
     path("api/v1/ai/v1/chat/completions", _chat),
     path("api/v1/ai/chat/completions", _chat),
@@ -391,4 +388,4 @@ urlpatterns = [
 ]
 handler404 = _not_found
 handler500 = _failed
-INFERENCE_PATHS = frozenset("/" + str(pattern.pattern) for pattern in urlpatterns)
+INFERENCE_PATHS = frozenset("/" + str(pattern.pattern) for pattern in urlpatterns if "<" not in str(pattern.pattern))

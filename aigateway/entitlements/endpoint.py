@@ -12,12 +12,14 @@ import msgspec
 from django.conf import settings
 
 from aigateway.entitlements.checks import Fetch, SubscriptionUnknown
+from providers.text import is_plain
 from providers.upstream.errors import UpstreamError
 from providers.upstream.transport import Deadline, Transport
 from providers.upstream.types import AuthStyle, CredentialRef, HealthStatus, HttpRequest, ProviderSpec, Secret, Timeouts, Wire
 from usage.subscriptions import EntitlementRecord
 
 TIMEOUT_S = 3.0
+ANSWER_BYTES_MAX = 256 * 1024
 _CONNECTIONS_MAX = 20
 
 
@@ -71,7 +73,9 @@ def fetcher(transport: Transport) -> Fetch | None:
     async def fetch(username: str) -> tuple[EntitlementRecord, ...]:
         request = HttpRequest(path=f"{path}?user={quote(username, safe='')}", body=b"", method="GET")
         try:
-            response = await transport.send(spec, next(iter(spec.credentials), None), request, Deadline(TIMEOUT_S))
+            response = await transport.send(
+                spec, next(iter(spec.credentials), None), request, Deadline(TIMEOUT_S), bytes_max=ANSWER_BYTES_MAX
+            )
         except UpstreamError as error:
             raise SubscriptionUnknown(error.code) from error
         if response.status == 404:
@@ -90,4 +94,6 @@ def fetcher(transport: Transport) -> Fetch | None:
 def _record(row: _Subscription) -> EntitlementRecord:
     if row.expires_at is not None and row.expires_at.tzinfo is None:
         raise SubscriptionUnknown("expires_at has no time zone")
+    if not (is_plain(row.tier) and is_plain(row.status)):
+        raise SubscriptionUnknown("a tier or status has characters that cannot be seen")
     return EntitlementRecord(row.tier, row.status, row.expires_at)

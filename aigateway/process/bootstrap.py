@@ -13,9 +13,11 @@ from datetime import timedelta
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser, Group, Permission
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from aigateway.schedules import SCHEDULES
 from providers import actions, environment
 from providers.audit import SYSTEM
 from providers.models import Provider, RoutingConfiguration
@@ -29,30 +31,6 @@ from usage.models import FINANCE_GROUP, ApiKey
 SIMULATOR_SLUG = "simulator"
 FIRST_KEY_NAME = "first key"
 FINANCE_PERMISSIONS = ("view_ledgerentry", "view_usagetotal", "view_budget", "view_budgetperiod")
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """One line of the beat schedule. A message nobody took within the interval is dropped: the next one does the work."""
-
-    name: str
-    task: str
-    every_s: int
-
-
-SCHEDULES = (
-    Schedule("check the health of providers", "providers.check_providers", 300),
-    Schedule("do health checks whose wake-up was lost", "providers.sweep_health_check_jobs", 60),
-    Schedule("drop old probe results", "providers.sweep_history", 86_400),
-    Schedule("close attempts of processes that died", "usage.sweep", 15),
-    Schedule("sum up the days", "usage.roll_up", 60),
-    Schedule("seal finished days of the ledger", "usage.seal", 3600),
-    Schedule("tell of budgets that run out", "aigateway.deliver_alerts", 60),
-    Schedule("drop old bookkeeping", "usage.prune", 3600),
-    Schedule("make exports whose wake-up was lost", "usage.make_waiting_exports", 60),
-    Schedule("export the month before", "usage.ensure_monthly_export", 3600),
-    Schedule("drop exports after 90 days", "usage.prune_exports", 86_400),
-)
 
 
 class SeedRefused(Exception):
@@ -114,7 +92,7 @@ def _seed_schedule() -> None:
 
 
 def _seed_simulator(base_url: str) -> None:
-    provider = Provider.objects.filter(slug=SIMULATOR_SLUG).first()
+    provider = Provider.objects.filter(slug=SIMULATOR_SLUG).order_by(F("deleted_at").asc(nulls_first=True)).first()
     if provider is None:
         provider = Provider(slug=SIMULATOR_SLUG, label="Simulator", kind="simulator", base_url=base_url, allow_private=True, priority=1000)
         actions.create_provider(provider, SYSTEM)
@@ -122,7 +100,7 @@ def _seed_simulator(base_url: str) -> None:
         return
     elif provider.base_url != base_url:
         provider.base_url = base_url
-        actions.update_provider(provider, SYSTEM)
+        actions.update_provider(provider, SYSTEM, drops_key=True)  # it needs none, and one entered for the old port is not for the new
     if not provider.deployments.exists():
         actions.import_models(provider.pk, [_listing_of(model) for model in MODELS], SYSTEM)
         first = provider.deployments.get(name=MODELS[0].name)
@@ -158,7 +136,7 @@ def _first_key(user: AbstractUser) -> str | None:
     if known:
         return None
     try:
-        _, plaintext = create_api_key(user, FIRST_KEY_NAME, secret=given or None)
+        _, plaintext = create_api_key(user, FIRST_KEY_NAME, secret=given or None, actor=SYSTEM)
     except ActionRefused as error:
         raise SeedRefused(f"AIGATEWAY_BOOTSTRAP_KEY: {error}") from error
     return None if given else plaintext

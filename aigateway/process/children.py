@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,8 @@ BACKOFF_FIRST_S = 0.5
 STEADY_S = 60.0
 PR_SET_PDEATHSIG = 1
 PROC = Path("/proc")
+READY_FD = "AIGATEWAY_READY_FD"
+"""Names a pipe to the supervisor in the environment of its children."""
 
 
 class Child:
@@ -46,24 +49,45 @@ class Child:
         self._started_at = 0.0
         self._restart_at: float | None = None
         self._backoff_s = 0.0
+        self._ready_fd: int | None = None
+
+    def successor(self) -> Child:
+        """The same process once more, not started yet."""
+        return Child(self.name, self._arguments, self.log_path.parent, self._port, self._listener_fd)
 
     def start(self) -> None:
         """Starts the process in a group of its own, so that Ctrl-C reaches the supervisor only."""
         self.bound_log()
+        self._forget_ready()
+        self._ready_fd, told_fd = os.pipe()
+        passed = [fd for fd in (self._listener_fd, told_fd) if fd is not None]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and words
                 [sys.executable, *self._arguments],
                 cwd=settings.BASE_DIR,
-                env={**self._environment, "PORT": str(self._port), "AIGATEWAY_VAR": str(settings.VAR_DIR), "PYTHONUNBUFFERED": "1"},
+                env={**self._environment, **self._own_variables(), READY_FD: str(told_fd)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=() if self._listener_fd is None else (self._listener_fd,),
+                pass_fds=passed,
                 process_group=0,
                 preexec_fn=_end_with(os.getpid()),  # noqa: PLW1509 - the supervisor has one thread
             )
+        os.close(told_fd)
         self._started_at = time.monotonic()
         self._restart_at = None
+
+    def _own_variables(self) -> dict[str, str]:
+        return {"PORT": str(self._port), "AIGATEWAY_VAR": str(settings.VAR_DIR), "PYTHONUNBUFFERED": "1"}
+
+    def is_ready(self) -> bool:
+        """Whether the process said that it serves (``tell_ready``)."""
+        return self._ready_fd is not None and bool(select.select([self._ready_fd], [], [], 0)[0]) and self.exit_code() is None
+
+    def _forget_ready(self) -> None:
+        if self._ready_fd is not None:
+            os.close(self._ready_fd)
+            self._ready_fd = None
 
     def exit_code(self) -> int | None:
         """``None`` while the process runs; minus the signal's number when a signal ended it."""
@@ -106,6 +130,11 @@ class Child:
         if self._process and self._process.poll() is None:
             self._process.terminate()
 
+    def retire(self) -> None:
+        """Asks it to leave new connections to its successor and to end when what it has begun is done."""
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGUSR1)
+
     def kill(self) -> None:
         """Ends the process and whatever it left in its group, and reaps it."""
         if self._process is None:
@@ -113,6 +142,7 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._forget_ready()
 
     def bound_log(self) -> None:
         """Moves a full log aside; the previous one is dropped. Truncates in place, for the process has the file open to append."""
@@ -124,6 +154,15 @@ class Child:
         """The end of the log with its path, to show to the person who started the gateway."""
         lines = self.log_path.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:] if self.log_path.exists() else []
         return "\n".join([f"The end of {self.log_path}:", *(f"  {line}" for line in lines)])
+
+
+def tell_ready() -> None:
+    """Said by a child of the supervisor when it serves."""
+    told_fd = os.environ.pop(READY_FD, None)
+    if told_fd is not None:
+        with contextlib.suppress(OSError):  # whoever asked is gone
+            os.write(int(told_fd), b"1")
+            os.close(int(told_fd))
 
 
 def _processor_s(group: int) -> float | None:

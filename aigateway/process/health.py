@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import redis
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -59,6 +61,17 @@ class _Migrated:
     seen: ClassVar[bool] = False
 
 
+class ProbeMiddleware:
+    """Answers probes before anybody looks at their ``Host`` or scheme: orchestrators ask by address and in plain HTTP (C07)."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        probe = PROBES.get(request.path_info)
+        return self.get_response(request) if probe is None else probe(request)
+
+
 @require_safe
 @never_cache
 def healthz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - the framework's signature
@@ -70,10 +83,13 @@ def healthz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - the framewo
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - the framework's signature
     """200 when requests can be served (``ready`` or ``degraded``), else 503; each check by name. A process told to stop is not ready."""
-    if stopping.PROCESS.begun:
+    if stopping.PROCESS.begun and not stopping.PROCESS.replaced:
         return JsonResponse({"status": "stopping", "checks": {}}, status=503)
     found = readiness()
     return JsonResponse({"status": found.word, "checks": asdict(found)}, status=200 if found.is_ready else 503)
+
+
+PROBES: Final = {"/healthz": healthz, "/readyz": readyz, "/api/health": readyz}
 
 
 def readiness() -> Readiness:

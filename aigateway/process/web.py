@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import socket
 import sys
+import time
 
 import django
 import uvicorn
 from django.conf import settings
 
 from aigateway import stopping
+from aigateway.process import children
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
+IDLE_GRACE_S = 1.0
 
 
 class AddressUnavailable(OSError):
@@ -39,13 +43,39 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class DrainingServer(uvicorn.Server):
-    """Told to stop, says so in its readiness and goes on accepting until balancers have looked; then drains."""
+    """Told to stop, says so in its readiness and goes on accepting until balancers have looked; then drains. Told to retire
+    (SIGUSR1), leaves new connections to its successor at once and drains."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._retire)
+        if self.started:
+            children.tell_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         stopping.PROCESS.begin()
-        if not self.force_exit:
+        if not self.force_exit and not stopping.PROCESS.replaced:
             await asyncio.sleep(settings.STOP_DELAY_S)
+        for server in self.servers:
+            server.close()
+        await self._let_idle_ones_go()
         await super().shutdown(sockets)
+
+    def _retire(self) -> None:
+        stopping.PROCESS.begin(replaced=True)
+        self.should_exit = True
+
+    async def _let_idle_ones_go(self) -> None:
+        """A client may be sending its next request just now. Whoever does in this time gets an answer that closes the connection;
+        what is closed afterwards was not in use."""
+        due_at = time.monotonic() + IDLE_GRACE_S
+        while not self.force_exit and time.monotonic() < due_at and any(map(_is_idle, self.server_state.connections)):  # noqa: ASYNC110 - uvicorn's own way
+            await asyncio.sleep(0.05)
+
+
+def _is_idle(connection: object) -> bool:
+    cycle = getattr(connection, "cycle", None)
+    return cycle is None or cycle.response_complete
 
 
 def serve(listener: socket.socket) -> None:

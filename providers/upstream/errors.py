@@ -13,6 +13,8 @@ count against the target's health? ``may_have_billed``: can the provider have ch
         DnsFailed             transport          x     x
         TlsFailed             transport          x     x
       EgressDenied            policy             x
+        OwnService            policy             x
+        ClearText             policy             x
       PoolExhausted           overload           x
       ConnectionLost          transport   x      x     x        x
       FirstByteTimeout        transport          x     x        x
@@ -23,6 +25,7 @@ count against the target's health? ``may_have_billed``: can the provider have ch
       BodyTooLarge            server             x     x        x
       StreamTruncated         transport          x     x        x
       Redirected              server             x     x
+      LoopDetected            policy             x
       ServerFailed            server      x      x     x
       Overloaded              overload    x      x     x
       RateLimited             throttle    x      x
@@ -53,8 +56,7 @@ from typing import ClassVar, Final
 
 from providers.upstream import redaction
 
-SHOWN_MAX: Final = 500
-"""Characters of an error's words that are kept once they are redacted."""
+SHOWN_MAX: Final = 500  # characters of an error's words that are kept once they are redacted
 
 
 class ErrorCategory(StrEnum):
@@ -73,12 +75,9 @@ class ErrorCategory(StrEnum):
 
 
 class UpstreamError(Exception):
-    """Base of every provider failure.
-
-    ``detail`` and ``provider_message`` may hold what the provider wrote, and with it whatever it repeats: keys, prompts. They are
-    whole until ``redact`` takes the secrets out and only then cuts them; until then nothing may be shown of them. No log ever has
-    them, nor has the exception's own text: class, status and length say enough there.
-    """
+    """Base of every provider failure. ``detail`` and ``provider_message`` may hold what the provider wrote, and whatever it repeats:
+    they are whole until ``redact`` takes the secrets out and only then cuts them, and may not be shown before. No log ever has them,
+    nor has the exception's own text: class, status and length say enough there."""
 
     code: ClassVar[str] = "upstream_error"
     category: ClassVar[ErrorCategory] = ErrorCategory.SERVER
@@ -104,16 +103,14 @@ class UpstreamError(Exception):
         self.retry_after_s = retry_after_s
         self.provider_message = provider_message
         """Words for the client, kept only where it caused the failure and may read them."""
-        self.quotes_provider = quotes_provider
-        """``provider_message`` is the provider's and not a sentence of ours."""
+        self.quotes_provider = quotes_provider  # ``provider_message`` is the provider's and not a sentence of ours
         self.said_chars = len(detail)
         self.is_redacted = False
         self.field = field
         """The path of the field in the client's body that caused it, where it is known."""
 
     def redact(self, secrets: Iterable[str] = (), *, may_quote: bool = True) -> None:
-        """Takes ``secrets`` out of the words and cuts them. Without ``may_quote`` nothing of the provider's own stays: it may
-        repeat what is not the client's."""
+        """Takes ``secrets`` out of the words and cuts them; without ``may_quote`` nothing of the provider's own stays."""
         known = [*secrets]
         if self.quotes_provider and not may_quote:
             self.detail, self.provider_message = "", None
@@ -149,6 +146,14 @@ class EgressDenied(UpstreamError):
     code = "upstream_address_denied"
     category = ErrorCategory.POLICY
     trips_breaker = False
+
+
+class OwnService(EgressDenied):
+    """The address is the gateway's own: its database, its Redis, or itself."""
+
+
+class ClearText(EgressDenied):
+    """The address turned out to be public, and the key would go there without TLS."""
 
 
 class PoolExhausted(UpstreamError):
@@ -228,6 +233,14 @@ class Redirected(UpstreamError):
 
 
 # ------------------------------------------------------------------ errors the provider reports
+
+
+class LoopDetected(UpstreamError):
+    """The provider is this gateway, or leads back to it: it recognised its own request (508) and did nothing."""
+
+    code = "gateway_loop"
+    category = ErrorCategory.POLICY
+    trips_breaker = False
 
 
 class ServerFailed(UpstreamError):

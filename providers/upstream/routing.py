@@ -31,6 +31,7 @@ _AUTO_ROUTES = (AUTO, "default")
 _NEAREST_MAX = 3
 # No tokenizer in use averages more bytes of visible text per token than this.
 _BYTES_PER_TOKEN_MAX = 8
+_WIDE_BLANKS = ("\u00a0", "\u1680", *map(chr, range(0x2000, 0x200B)), "\u2028", "\u2029", "\u202f", "\u205f", "\u3000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,8 @@ def names_for(snapshot: Snapshot, allowed_models: frozenset[str] | None) -> tupl
     targets = sorted(snapshot.targets.values(), key=lambda target: (target.name, target.provider.priority, target.address))
     owners: dict[str, str] = {}
     for target in targets:
-        if target.name not in routes and _names_allow(wishes, target.name, target.address):
-            owners.setdefault(target.name, target.provider.slug)
+        if target.public_name not in routes and _names_allow(wishes, *target.names):
+            owners.setdefault(target.public_name, target.provider.slug)
     return (*((name, "gateway") for name in routes), *owners.items())
 
 
@@ -112,10 +113,14 @@ def _pools(snapshot: Snapshot, wishes: Wishes, kind: Capability) -> list[_Pool]:
     """What the name asked for means, in tiers: exactly one pool for a name, several for ``auto``."""
     if wishes.model != AUTO:
         pool = _resolve(snapshot, wishes.model)
+        alone = _named(snapshot, f"{wishes.provider}/{wishes.model}") if wishes.provider else ()
+        if alone:
+            pool = _Pool((*alone, *(pool.targets if pool is not None else ())))
         return [pool] if pool is not None else []
     wished = [_resolve(snapshot, name) if slug is None else _of_provider(snapshot, slug, name) for slug, name in wishes.preferred]
     routes = [_route_pool(snapshot, snapshot.routes[name]) for name in _AUTO_ROUTES if name in snapshot.routes][:1]
-    everything = _Pool(_not_invented([target for target in snapshot.targets.values() if kind in target.capabilities]))
+    asked_by_name = [target for target in snapshot.targets.values() if not target.address_only]
+    everything = _Pool(_not_invented([target for target in asked_by_name if kind in target.capabilities]))
     pools = [_Pool(pool.targets, pool.route, wish=rank) for rank, pool in enumerate(wished) if pool is not None]
     return [*pools, *routes, everything]
 
@@ -136,12 +141,13 @@ def _resolve(snapshot: Snapshot, name: str) -> _Pool | None:
     if addressed:
         return _Pool((*addressed, *(t for t in _named(snapshot, model) if t not in addressed)), provider=slug)
     named = _named(snapshot, name)
-    return _Pool(named) if named else None
+    return _Pool(named, provider=slug if named[0].address_only else None) if named else None
 
 
 def _of_provider(snapshot: Snapshot, slug: str, model: str) -> _Pool | None:
     """The model at this provider only."""
-    targets = tuple(target for target in _named(snapshot, model) if target.provider.slug == slug)
+    found = (*_named(snapshot, model), *_named(snapshot, f"{slug}/{model}"))
+    targets = tuple(target for target in found if target.provider.slug == slug and target.name == model)
     return _Pool(targets) if targets else None
 
 
@@ -187,7 +193,7 @@ def _narrowed(pools: list[_Pool], slug: str, *, allow_fallback: bool) -> list[_P
 
 def _wish(target: Target, wishes: Wishes) -> int:
     for position, (slug, name) in enumerate(wishes.preferred):
-        if name == target.name and slug in (None, target.provider.slug):
+        if name in (target.public_name if slug is None else target.name, target.address) and slug in (None, target.provider.slug):
             return position
     return len(wishes.preferred)
 
@@ -198,8 +204,8 @@ def _asked_for(wishes: Wishes) -> str:
 
 def _nearest(snapshot: Snapshot, wishes: Wishes) -> tuple[str, ...]:
     """Valid names that look alike; names this caller may not use are not given away."""
-    targets = [target for target in snapshot.targets.values() if _names_allow(wishes, target.name, target.address)]
-    names = {target.name for target in targets} | {name for name in snapshot.routes if _names_allow(wishes, name)}
+    targets = [target for target in snapshot.targets.values() if _names_allow(wishes, *target.names)]
+    names = {target.public_name for target in targets} | {name for name in snapshot.routes if _names_allow(wishes, name)}
     if "/" in _asked_for(wishes):
         names |= {target.address for target in targets}
     return tuple(difflib.get_close_matches(_asked_for(wishes)[:200], sorted(names), n=_NEAREST_MAX, cutoff=0.4))
@@ -211,7 +217,7 @@ def _names_allow(wishes: Wishes, *names: str) -> bool:
 
 def _is_allowed(candidate: _Candidate, wishes: Wishes) -> bool:
     """By the model's own names, or because its route as a whole is allowed."""
-    return candidate.granted or _names_allow(wishes, candidate.target.name, candidate.target.address)
+    return candidate.granted or _names_allow(wishes, *candidate.target.names)
 
 
 # --------------------------------------------------------------------------- order
@@ -263,12 +269,13 @@ def _usable(
             fit.append(target)
         else:
             skipped.append(Skipped(target.address, *reason))
-    wide = [target for target in fit if not _is_too_small(target, request)]
+    small = _too_small(fit, request)
+    wide = [target for target in fit if target.id not in small]
     if wide:  # a guess never refuses a request: without a larger window the provider itself decides
         skipped += [
             Skipped(target.address, "context_too_small", f"its window holds {target.context_window_tokens} tokens")
             for target in fit
-            if target not in wide
+            if target.id in small
         ]
         fit = wide
     healthy = [target for target in fit if target.provider.health is not HealthStatus.RED]
@@ -285,7 +292,7 @@ def _unfit(target: Target, request: InferenceRequest, is_open: Callable[[int], f
     if target.price is None:
         return "unpriced", "nobody set a price for it"
     if target.provider.credential_locked and not target.provider.credentials:
-        return "credential_locked", "the key ring cannot open its provider's key"
+        return "credential_locked", "its provider's key cannot be opened: it belongs to another address, or the key ring lacks its key"
     if target.provider.needs_credential and not target.provider.credentials:
         return "no_credential", "its provider has no usable key"
     wait_s = is_open(target.id)
@@ -294,14 +301,23 @@ def _unfit(target: Target, request: InferenceRequest, is_open: Callable[[int], f
     return None
 
 
-def _is_too_small(target: Target, request: InferenceRequest) -> bool:
-    """Only visible text counts: images are no text, and a run of blanks may be a single token."""
-    window = target.context_window_tokens
-    if window is None or not isinstance(request, ChatRequest) or request.body_bytes <= window * _BYTES_PER_TOKEN_MAX:
-        return False
-    texts = (part.text for message in request.messages for part in message.parts if isinstance(part, TextPart))
-    visible_bytes = sum(len("".join(text.split()).encode("utf-8", "replace")) for text in texts)
-    return visible_bytes > window * _BYTES_PER_TOKEN_MAX
+def _too_small(targets: Iterable[Target], request: InferenceRequest) -> set[int]:
+    """The ids of targets whose window the visible text alone overflows: images are no text, and a run of blanks may be a single
+    token."""
+    if not isinstance(request, ChatRequest):
+        return set()
+    windows = {target.id: target.context_window_tokens for target in targets if target.context_window_tokens is not None}
+    doubtful = {key: window for key, window in windows.items() if request.body_bytes > window * _BYTES_PER_TOKEN_MAX}
+    if not doubtful:
+        return set()
+    visible_bytes = sum(_visible_bytes(part.text) for message in request.messages for part in message.parts if isinstance(part, TextPart))
+    return {key for key, window in doubtful.items() if visible_bytes > window * _BYTES_PER_TOKEN_MAX}
+
+
+def _visible_bytes(text: str) -> int:
+    """Without splitting the text: a body of short words would hold the event loop."""
+    visible = len(text.encode("utf-8", "replace").translate(None, b" \t\n\r\v\f"))
+    return visible if text.isascii() else visible - sum(text.count(blank) * len(blank.encode()) for blank in _WIDE_BLANKS)
 
 
 # --------------------------------------------------------------------------- explanation

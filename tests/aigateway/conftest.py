@@ -38,7 +38,7 @@ def register_simulator(handle: SimulatorHandle, slug: str = "sim", *, priority: 
     """A provider row for a running simulator, with its models and prices."""
     provider = Provider(slug=slug, label=slug.title(), kind="simulator", base_url=handle.base_url, allow_private=True, priority=priority)
     actions.create_provider(provider, SYSTEM)
-    actions.import_models(provider.pk, [_listing_of(model) for model in MODELS], SYSTEM)
+    actions.import_models(provider.pk, [_listing_of(model) for model in MODELS], SYSTEM, shares_names=True)
     return provider
 
 

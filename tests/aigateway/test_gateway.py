@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from preferences.models import Preference
-from providers import actions
+from providers import actions, credentials
 from providers.audit import SYSTEM
 from providers.models import ConfigVersion, Price, Provider, Route, RouteTarget
 from providers.upstream.types import Secret
@@ -105,7 +105,7 @@ def test_an_anthropic_upstream_answers_an_openai_client_plain_and_streamed(
         slug="claude", label="Claude", kind="anthropic", base_url=simulator.base_url, allow_private=True
     )  # fmt: skip
     actions.create_provider(provider, SYSTEM)
-    actions.set_credential(provider.pk, Secret("sk-ant-test-canary-0001"), SYSTEM)
+    credentials.set_credential(provider.pk, Secret("sk-ant-test-canary-0001"), SYSTEM)
     price_model(provider, "sim-claude", 3_000_000_000, 15_000_000_000)
     gateway = start_gateway()
     plain = gateway.chat("Hello", model="sim-claude").json()

@@ -33,7 +33,7 @@ def anthropic_provider(base_url: str) -> Provider:
 def behind_anthropic(start_gateway: Callable[[], LiveGateway], simulator: SimulatorHandle) -> LiveGateway:
     """The simulator, spoken to in Anthropic's own format."""
     provider = anthropic_provider(simulator.base_url)
-    actions.import_models(provider.pk, [_listing_of(model) for model in MODELS], SYSTEM)
+    actions.import_models(provider.pk, [_listing_of(model) for model in MODELS], SYSTEM, shares_names=True)
     for row in Deployment.objects.all():
         Price.objects.create(deployment=row, input_nano_per_mtok=1, output_nano_per_mtok=1, source="test")
     return start_gateway()

@@ -8,9 +8,12 @@ from tests.architecture import source
 
 SEAMS_OF_PROVIDERS = (
     "providers",
+    "providers.audit",
     "providers.clock",
     "providers.fields",
     "providers.models",
+    "providers.rights",
+    "providers.text",
     "providers.upstream",
     "providers.upstream.redaction",
     "providers.upstream.types",

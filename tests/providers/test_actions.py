@@ -7,7 +7,7 @@ import trustme
 from auditlog.models import LogEntry
 from django.core.exceptions import ValidationError
 
-from providers import actions
+from providers import actions, credentials
 from providers.audit import SYSTEM, Actor
 from providers.catalog import KINDS
 from providers.models import ConfigChange, ConfigVersion, Credential, Deployment, Price, Provider, Route, RouteTarget, RoutingConfiguration
@@ -115,7 +115,7 @@ def test_a_deleted_provider_leaves_service_loses_its_keys_and_stays_for_the_reco
 
 def test_a_new_key_replaces_the_old_one():
     provider = make_provider(key="first-key-0123456789")
-    actions.set_credential(provider.pk, Secret(f"  {CANARY}\n"), SYSTEM)
+    credentials.set_credential(provider.pk, Secret(f"  {CANARY}\n"), SYSTEM)
     credential = Credential.objects.get()
     assert open_credential(credential).reveal() == CANARY
     assert credential.last4 == CANARY[-4:]
@@ -125,7 +125,7 @@ def test_a_new_key_replaces_the_old_one():
 def test_a_key_no_header_may_carry_is_refused_and_not_repeated(key):
     provider = make_provider(key=None)
     with pytest.raises(ValidationError) as refusal:
-        actions.set_credential(provider.pk, Secret(key), SYSTEM)
+        credentials.set_credential(provider.pk, Secret(key), SYSTEM)
     if key.strip():
         assert key not in repr(refusal.value)
     assert not Credential.objects.exists()
@@ -134,9 +134,9 @@ def test_a_key_no_header_may_carry_is_refused_and_not_repeated(key):
 def test_S21_only_superusers_touch_keys(superuser):
     provider = make_provider()
     staff = Actor.of(staff_with("change_provider"))
-    assert refused_field(lambda: actions.set_credential(provider.pk, Secret(CANARY), staff)) == "api_key"
-    assert refused_field(lambda: actions.delete_credential(provider.pk, staff)) == "api_key"
-    actions.delete_credential(provider.pk, Actor.of(superuser))
+    assert refused_field(lambda: credentials.set_credential(provider.pk, Secret(CANARY), staff)) == "api_key"
+    assert refused_field(lambda: credentials.delete_credential(provider.pk, staff)) == "api_key"
+    credentials.delete_credential(provider.pk, Actor.of(superuser))
     assert not Credential.objects.exists()
 
 
@@ -147,7 +147,7 @@ def test_an_inactive_superuser_is_none(superuser):
 
 def test_S12_the_audit_log_names_the_actor_and_the_fingerprint_and_never_the_key(superuser):
     provider = make_provider(key=None)
-    credential = actions.set_credential(provider.pk, Secret(CANARY), Actor.of(superuser))
+    credential = credentials.set_credential(provider.pk, Secret(CANARY), Actor.of(superuser))
     entry = LogEntry.objects.get_for_object(credential).get()
     assert entry.actor == superuser
     assert entry.changes_dict["fingerprint"][1] == credential.fingerprint
@@ -314,7 +314,7 @@ def test_the_routing_configuration_is_one_row():
 
 def test_U04_an_authority_is_a_superusers_and_must_be_one() -> None:
     authority = trustme.CA().cert_pem.bytes().decode()
-    provider = actions.create_provider(Provider(kind="vllm", label="Own", ca_bundle=authority), SYSTEM)
+    provider = actions.create_provider(Provider(kind="vllm", label="Own", base_url="http://127.0.0.1:8001/v1", ca_bundle=authority), SYSTEM)
     provider.ca_bundle = "-----BEGIN CERTIFICATE-----"
     with pytest.raises(ValidationError, match="PEM text"):
         actions.update_provider(provider, SYSTEM)

@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 from django.core.exceptions import ValidationError
 
-from providers import addresses
 from providers.addresses import check_base_url
-from providers.upstream.egress import EgressPolicy
-from providers.upstream.errors import EgressDenied
 
 
 def checked(url: str, *, allow_private: bool = False, is_superuser: bool = True):
@@ -114,17 +109,3 @@ def test_B16_nothing_that_could_change_the_host_or_carry_more_than_a_path_is_acc
 def test_plain_http_to_a_public_host_is_refused():
     with pytest.raises(ValidationError, match="https"):
         checked("http://api.example.org/v1")
-
-
-def test_S04_the_gateways_own_database_and_redis_are_no_providers(monkeypatch):
-    own_settings = SimpleNamespace(REDIS_URL="redis://cache.internal:6380/0", DATABASES={"default": {"HOST": "db.internal", "PORT": ""}})
-    monkeypatch.setattr(addresses, "settings", own_settings)
-    addresses.own_addresses.cache_clear()
-    try:
-        own = addresses.own_addresses()
-    finally:
-        addresses.own_addresses.cache_clear()
-    assert own == {("cache.internal", 6380), ("db.internal", 5432)}
-    policy = EgressPolicy(private_allowed=own, denied=own)
-    with pytest.raises(EgressDenied):
-        policy.check_address("cache.internal", 6380, "10.0.0.7")

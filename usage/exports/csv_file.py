@@ -12,7 +12,6 @@ import csv
 import io
 from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from contextlib import closing
 from dataclasses import replace
 
 from asgiref.sync import sync_to_async
@@ -84,10 +83,15 @@ def csv_chunks(source: LineSource, chunk_lines: int = CHUNK_LINES, tally: Tally 
 
 
 async def async_chunks(pieces: Pieces) -> AsyncIterator[bytes]:
-    """The same bytes for ASGI, which collects a synchronous iterator whole before it sends the first one."""
-    with closing(pieces):
+    """The same bytes for ASGI, which collects a synchronous iterator whole before it sends the first one.
+
+    A client may leave while a piece is being made: it is closed by the same thread, so afterwards.
+    """
+    try:
         while (piece := await sync_to_async(_next_or_none)(pieces)) is not None:
             yield piece
+    finally:
+        await sync_to_async(pieces.close)()
 
 
 def _next_or_none(pieces: Iterator[bytes]) -> bytes | None:

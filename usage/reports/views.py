@@ -22,7 +22,7 @@ from usage.reports.serializers import (
     shown_totals,
 )
 from usage.reports.sums import Asked, Groups, snapshot, sums
-from usage.rest import PRIVATE, IsFinance, checked_query
+from usage.rest import NO_SUCH_TEAM, PRIVATE, SeesReports, checked_query, team_for
 
 
 class OwnUsageView(GenericAPIView[LedgerEntry]):
@@ -52,19 +52,19 @@ class UsageView(GenericAPIView[LedgerEntry]):
 
     queryset = LedgerEntry.objects.none()
     serializer_class = UsageReportSerializer
-    permission_classes = (IsFinance,)
+    permission_classes = (SeesReports,)
     filter_backends = ()
 
     @extend_schema(
         operation_id="admin_usage",
         summary="Usage of all users, grouped",
         parameters=[UsageQuerySerializer],
-        responses=UsageReportSerializer,
+        responses={200: UsageReportSerializer, **NO_SUCH_TEAM},
     )
     def get(self, request: Request) -> Response:
         wanted = checked_query(UsageQuerySerializer, request)
         by: list[Dimension] = wanted["group_by"]
-        asked = Asked(wanted["period"], wanted["only"])
+        asked = Asked(wanted["period"], wanted["only"].of_team(team_for(request, wanted["only"].team_id)))
         with snapshot():
             page: Any = self.paginate_queryset(Groups(asked, by))  # type: ignore[arg-type] # it counts and slices
             listed = self.get_paginated_response([shown_group(group) for group in questions.named(page, by)])

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from providers.models import Deployment, Provider
+from providers.text import plain
 from providers.upstream.types import JsonObject, TokenUsage
 from usage.models import LedgerEntry, Statement, StatementLine
 from usage.money import COUNTS
@@ -104,7 +105,7 @@ def reconcile_statement(order: StatementOrder) -> Statement:
             layout=order.layout,
             columns=dict(order.columns),
             time_zone=order.time_zone,
-            file_name=order.file_name[-200:],
+            file_name=plain(order.file_name[-200:], 200),
             file_sha256=parsed.sha256,
             starts_on=scope.starts_on,
             ends_on=scope.ends_on,

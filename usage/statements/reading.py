@@ -24,6 +24,7 @@ from decimal import Decimal, localcontext
 from typing import Final, Never
 
 from providers.fields import divide_half_even
+from providers.text import is_plain
 from usage.exports import TRIGGERS
 from usage.money import BUCKETS, MAX_NANO, MAX_TOKENS
 
@@ -248,6 +249,8 @@ class _Reader:
             self._refuse(number, name, "a formula is not accepted")
         if len(text) > longest:
             self._refuse(number, name, f"longer than {longest} characters")
+        if not is_plain(text):
+            self._refuse(number, name, "a character that cannot be seen is not accepted")
         return text
 
     def _model(self, number: int, cells: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from providers.text import is_plain
 from usage.models import Entitlement
 
 TOLERANCE_S = 300
@@ -116,4 +117,4 @@ def _moment(value: Any) -> datetime | None:
 
 
 def _text(value: Any, limit: int) -> str:
-    return value if isinstance(value, str) and len(value) <= limit else ""
+    return value if isinstance(value, str) and len(value) <= limit and is_plain(value) else ""

@@ -80,6 +80,7 @@ class _Option:
     card: PriceCard | None
     order: tuple[int, int, str]
     context_window_tokens: int | None
+    address_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def _options() -> dict[str, _Option]:
         row = newest.get(deployment.pk)
         card = None if row is None else row.card(provider.discount_ppm)
         order = (provider.priority, -provider.weight, address)
-        options[address] = _Option(address, deployment.pk, card, order, deployment.context_window_tokens)
+        options[address] = _Option(address, deployment.pk, card, order, deployment.context_window_tokens, deployment.address_only)
     return options
 
 
@@ -183,7 +184,8 @@ def _routes(options: Mapping[str, _Option]) -> dict[str, tuple[_Option, ...]]:
     """What each name stands for, best first: a route's targets, else every provider's model of that name."""
     by_name: dict[str, list[_Option]] = {}
     for address, option in options.items():
-        by_name.setdefault(address.partition("/")[2], []).append(option)
+        if not option.address_only:
+            by_name.setdefault(address.partition("/")[2], []).append(option)
     names = {name: tuple(sorted(found, key=lambda option: option.order)) for name, found in by_name.items()}
     by_id = {option.deployment_id: option for option in options.values()}
     for route in Route.objects.filter(enabled=True).prefetch_related("choices"):

@@ -18,6 +18,7 @@ from providers.upstream.errors import (
     ContentRefused,
     ContextTooLong,
     ForeignState,
+    LoopDetected,
     ModelNotFound,
     Overloaded,
     PermissionRefused,
@@ -87,6 +88,7 @@ _BILLING_CODES = (
 )
 
 RULES: tuple[Rule, ...] = (
+    rule(LoopDetected, (508,)),  # RFC 5842; what a gateway says to its own request
     # The account. A quota returns with the next period, a bill must be paid; both are told by the vendor's code wherever it has one.
     rule(RateLimited, (429,), ("insufficient_quota",), ("allocated quota exceeded",)),  # Alibaba throttles with this code
     rule(BillingRefused, (400, 403, 429), _BILLING_CODES),

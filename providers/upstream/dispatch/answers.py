@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from providers.upstream.dispatch.affinity import states_of
 from providers.upstream.dispatch.attempts import AttemptLedger, AttemptOutcome, AttemptRecord, Billing, Upstreams
 from providers.upstream.dispatch.failover import Failover, PhysicalCall, abandoned_outcome, failure_outcome
 from providers.upstream.dispatch.streams import LiveStream
+from providers.upstream.dispatch.threads import away_from_loop
 from providers.upstream.errors import UpstreamError
 from providers.upstream.transport import Deadline
 from providers.upstream.types import (
@@ -96,7 +98,7 @@ async def stream(
 async def _answer_once(call: PhysicalCall, request: InferenceRequest, request_headers: Mapping[str, str]) -> InferenceResponse:
     try:
         response = await call.up.transport.send(call.target.provider, call.credential, call.http_request, call.deadline, request_headers)
-        answer = _parsed(call, request, response)
+        answer = await away_from_loop(len(response.body), partial(_parsed, call, request, response))
         if answer.wire is Wire.OPENAI_RESPONSES and isinstance(answer, ChatResponse):
             call.remember(states_of(answer))
         await call.settle(_success_outcome(call, answer), None)

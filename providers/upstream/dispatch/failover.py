@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -22,6 +23,7 @@ from providers.upstream.dispatch.attempts import (
     Upstreams,
 )
 from providers.upstream.dispatch.presets import with_preset
+from providers.upstream.dispatch.threads import away_from_loop
 from providers.upstream.errors import CredentialLocked, DeadlineExceeded, UpstreamError
 from providers.upstream.transport import Deadline
 from providers.upstream.types import CredentialRef, HttpRequest, InferenceRequest, Plan, ProviderSpec, Target, TokenUsage
@@ -161,12 +163,7 @@ class Failover:
         credential = None
         try:
             credential = self._credential(target)
-            preset = target.provider.preset
-            request = self.request if preset is None else with_preset(self.request, preset)
-            adapter, prefix = adapter_for(target.provider, request)
-            http_request = adapter.render(request, target)
-            if prefix:
-                http_request = replace(http_request, path=prefix + http_request.path)
+            adapter, http_request = await away_from_loop(self.request.body_bytes, partial(_rendered, self.request, target))
             self.up.breakers.admit(target.id)
             ticket = await self._open(target, self._calls + 1)
             attempt_no = self._calls = self._calls + 1
@@ -258,3 +255,12 @@ def redact(error: UpstreamError, provider: ProviderSpec) -> None:
     secrets = [credential.secret.reveal() for credential in provider.credentials]
     secrets += provider.extra_headers.values()
     error.redact(secrets, may_quote=provider.preset is None or not provider.preset.system_prompt)
+
+
+def _rendered(request: InferenceRequest, target: Target) -> tuple[Adapter, HttpRequest]:
+    preset = target.provider.preset
+    if preset is not None:
+        request = with_preset(request, preset)
+    adapter, prefix = adapter_for(target.provider, request)
+    http_request = adapter.render(request, target)
+    return adapter, replace(http_request, path=prefix + http_request.path) if prefix else http_request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
 import time
 from collections import defaultdict
@@ -12,16 +13,18 @@ from types import SimpleNamespace
 import aiohttp
 from yarl import URL
 
+from providers.upstream import hops
 from providers.upstream.adapters import credential_headers
 from providers.upstream.egress import EgressPolicy, GuardedResolver, join_url
 from providers.upstream.errors import ConnectFailed, ConnectionLost, ConnectTimeout, InvalidBody
 from providers.upstream.tls import trust_context
 from providers.upstream.transport.failures import as_upstream_error, redirected
 from providers.upstream.transport.limits import Deadline, Limits, Pool, PoolState
-from providers.upstream.transport.stream import READ_BYTES_MAX, UpstreamStream
+from providers.upstream.transport.stream import MAX_BODY_BYTES, READ_BYTES_MAX, UpstreamStream
 from providers.upstream.types import CredentialRef, HttpRequest, HttpResponse, ProviderSpec
 
 _NO_HEADERS: Mapping[str, str] = {}
+WRITTEN_AT_ONCE_BYTES_MAX = 256 * 1024
 
 
 class Transport:
@@ -78,11 +81,13 @@ class Transport:
         http_request: HttpRequest,
         deadline: Deadline,
         request_headers: Mapping[str, str] = _NO_HEADERS,
+        *,
+        bytes_max: int = MAX_BODY_BYTES,
     ) -> HttpResponse:
-        """One call, whole answer (at most 32 MiB), any status but a redirect. Raises the classes of ``errors``."""
+        """One call, whole answer (at most ``bytes_max``), any status but a redirect. Raises the classes of ``errors``."""
         stream = await self.open_stream(provider, credential, http_request, deadline, request_headers)
         try:
-            return await stream.read_response()
+            return await stream.read_response(bytes_max)
         except ConnectionLost as error:
             raise InvalidBody("the answer was cut off") from error
         finally:
@@ -100,6 +105,8 @@ class Transport:
         url = join_url(provider.base_url, http_request.path)
         self._policy_source().check_literal(url)
         headers = {**http_request.headers, **provider.extra_headers, **request_headers}
+        if provider.hop:
+            headers[hops.HEADER] = hops.signed(provider.hop)
         if credential is not None:
             headers.update(credential_headers(provider.auth_style, credential.secret))
         pool = self._pools[provider.id]
@@ -123,7 +130,7 @@ class Transport:
                 response = await self._session.request(
                     http_request.method,
                     URL(url, encoded=True),
-                    data=http_request.body or None,
+                    data=_sent(http_request.body),
                     headers=headers,
                     allow_redirects=False,
                     ssl=trust_context(provider.ca_bundle) if provider.ca_bundle else True,
@@ -138,6 +145,11 @@ class Transport:
             response.close()
             raise redirected(response)
         return response
+
+
+def _sent(body: bytes) -> bytes | io.BytesIO | None:
+    """aiohttp writes bytes at once, however many, and a file piece by piece."""
+    return body or None if len(body) <= WRITTEN_AT_ONCE_BYTES_MAX else io.BytesIO(body)
 
 
 class _Phase:

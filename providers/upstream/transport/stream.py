@@ -77,15 +77,15 @@ class UpstreamStream:
         while chunk := await self.next_chunk():
             yield chunk
 
-    async def read_response(self) -> HttpResponse:
-        """The whole answer, for those that are no stream. Raises ``BodyTooLarge`` above 32 MiB."""
+    async def read_response(self, bytes_max: int = MAX_BODY_BYTES) -> HttpResponse:
+        """The whole answer, for those that are no stream. Raises ``BodyTooLarge`` above ``bytes_max``."""
         parts: list[bytes] = []
         size = 0
         while chunk := await self.next_chunk():
             self.progress()
             size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise BodyTooLarge(f"the answer exceeds {MAX_BODY_BYTES} bytes")
+            if size > bytes_max:
+                raise BodyTooLarge(f"the answer exceeds {bytes_max} bytes")
             parts.append(chunk)
         return HttpResponse(self.status, self.headers, parts[0] if len(parts) == 1 else b"".join(parts), self._wall_clock())
 

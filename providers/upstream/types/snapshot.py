@@ -146,6 +146,8 @@ class ProviderSpec:
     preset: Preset | None = None
     ca_bundle: str = ""
     """PEM text of the authorities this service's certificate must come from; empty: the public ones."""
+    hop: str = ""
+    """How this gateway signs requests to it, so that it knows them when they come back; empty for services that cannot be a gateway."""
     credential_locked: bool = False
     """A stored key could not be decrypted and is missing from ``credentials``: the key ring lacks its key."""
 
@@ -168,11 +170,23 @@ class Target:
     display_name: str = ""
     context_window_tokens: int | None = None
     recommended: bool = False
+    address_only: bool = False
+    """It does not answer for its bare name, which others have, nor for ``auto``."""
 
     @property
     def address(self) -> str:
         """The unambiguous public name, ``provider/model``."""
         return f"{self.provider.slug}/{self.name}"
+
+    @property
+    def public_name(self) -> str:
+        """What clients ask for."""
+        return self.address if self.address_only else self.name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything a key may be allowed it by."""
+        return (self.address,) if self.address_only else (self.name, self.address)
 
     def output_cap_tokens(self, requested: int | None) -> int:
         """The output limit sent upstream, and so the most one choice can cost: never above the target's own maximum."""
@@ -225,6 +239,7 @@ class Snapshot:
     version: int
     targets: Mapping[int, Target]
     targets_by_name: Mapping[str, tuple[int, ...]]
+    """By public name: bare, or the address of those that have no other."""
     routes: Mapping[str, RouteSpec]
     routing: RoutingSettings = RoutingSettings()
 

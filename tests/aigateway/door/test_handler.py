@@ -32,6 +32,12 @@ def raw_exchange(gateway: LiveGateway, request: bytes) -> bytes:
     return received
 
 
+def post_head(gateway: LiveGateway, *headers: bytes) -> bytes:
+    """The head of a chat request of a known caller."""
+    sent_by = (b"Host: localhost", b"Authorization: Bearer " + gateway.key.encode(), b"Content-Type: application/json")
+    return b"\r\n".join((b"POST /v1/chat/completions HTTP/1.1", *sent_by, *headers, b"", b""))
+
+
 def test_the_handler_relies_on_these_parts_of_django_5_2() -> None:
     assert django.VERSION[:2] == (5, 2)
     assert issubclass(EdgeHandler, ASGIHandler)
@@ -64,7 +70,7 @@ def test_paths_find_their_door(path: str, inference: bool) -> None:
 
 
 def test_B03_a_body_that_says_it_is_too_large_is_refused_unread(gateway: LiveGateway) -> None:
-    answer = raw_exchange(gateway, b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n")
+    answer = raw_exchange(gateway, post_head(gateway, b"Content-Length: 99999999999"))
     assert answer.startswith(b"HTTP/1.1 413")
     assert b'"code":"body_too_large"' in answer
     assert b"connection: close" in answer.lower()
@@ -73,18 +79,19 @@ def test_B03_a_body_that_says_it_is_too_large_is_refused_unread(gateway: LiveGat
 def test_B03_a_chunked_body_is_counted_as_it_arrives(gateway: LiveGateway, settings: Any) -> None:
     settings.MAX_BODY_BYTES = 2048
     chunk = b"400\r\n" + b"x" * 1024 + b"\r\n"
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert raw_exchange(gateway, head + chunk * 3).startswith(b"HTTP/1.1 413")
+    assert raw_exchange(gateway, post_head(gateway, b"Transfer-Encoding: chunked") + chunk * 3).startswith(b"HTTP/1.1 413")
 
 
 def test_L04_a_body_that_does_not_arrive_in_time_is_408(gateway: LiveGateway, settings: Any) -> None:
     settings.BODY_RECEIPT_TIMEOUT_S = 0.2
-    answer = raw_exchange(gateway, b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{")
+    answer = raw_exchange(gateway, post_head(gateway, b"Content-Length: 10") + b"{")
     assert answer.startswith(b"HTTP/1.1 408")
 
 
 def test_a_compressed_body_is_refused(gateway: LiveGateway) -> None:
-    response = gateway.client.post("/v1/chat/completions", content=b"x", headers={"Content-Encoding": "gzip"})
+    response = gateway.client.post(
+        "/v1/chat/completions", content=b"x", headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    )
     assert (response.status_code, response.json()["error"]["code"]) == (415, "unsupported_encoding")
 
 

@@ -201,6 +201,23 @@ def test_an_endpoint_that_does_not_say_yes_is_a_no(
     assert simulator.journal() == []
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        subscription(tier="ditect\x00rev"),
+        subscription(status="act\u202eive"),
+        subscription(tier="ditectrev\r\n"),
+        subscription(note="x" * 300_000),
+    ],
+)
+def test_C19_C20_an_answer_with_text_nobody_can_see_or_without_end_is_none(
+    endpoint: Endpoint, gateway: LiveGateway, answer: tuple[int, Any]
+) -> None:
+    endpoint.answer = answer
+    refused = gateway.chat("Hi", model="ditectrev")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "subscription_unverifiable")
+
+
 def test_a_stored_entitlement_needs_no_endpoint(endpoint: Endpoint, gateway: LiveGateway, user: User) -> None:
     endpoint.answer = (500, {})
     entitle(user)

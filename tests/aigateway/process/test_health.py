@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
@@ -14,6 +15,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from aigateway.process import health
 from tests import servers
+from tests.aigateway.conftest import LiveGateway
 
 pytestmark = pytest.mark.both_databases
 
@@ -105,3 +107,17 @@ def test_a_mute_database_is_noticed_within_two_seconds(pooled_away: socket.socke
     started = time.monotonic()
     assert Client().get("/readyz").json()["checks"]["database"] == "unreachable"
     assert time.monotonic() - started < 2.0
+
+
+# --------------------------------------------------------------------------- by address
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/api/health"])
+def test_C07_a_probe_is_answered_whatever_host_it_names_and_never_sent_to_https(gateway: LiveGateway, settings: Any, path: str) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    settings.ALLOWED_HOSTS = ["gateway.example.org"]
+    for host in ("10.1.2.3", "10.1.2.3:8000", "[fd00::7]", "a_b", "gateway.example.org", "%00", ""):
+        answer = gateway.client.get(path, headers={"Host": host}, follow_redirects=False)
+        assert (host, answer.status_code, answer.headers["Content-Type"]) == (host, 200, "application/json")
+    assert gateway.client.post(path, headers={"Host": "10.1.2.3"}).status_code == 405
+    assert gateway.client.get("/admin/login/", headers={"Host": "10.1.2.3"}).status_code == 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -28,6 +29,11 @@ while True:
     connection.recv(65536)
     connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok")
     connection.close()
+"""
+SAYS_SO = """
+import os, sys
+print("pid", os.getpid(), flush=True)
+os.write(int(os.environ["AIGATEWAY_READY_FD"]), b"1")
 """
 NEVER_READY = "import time; print('the reason', flush=True); time.sleep(600)"
 BUSY = "print('busy', flush=True)\nwhile True: pass"
@@ -201,3 +207,67 @@ def test_a_full_log_is_moved_aside(tmp_path: Path, monkeypatch) -> None:
     assert child.log_path.read_text() == ""
     assert (tmp_path / "talker.log.1").read_text() == "more than ten bytes\n"
     assert "talker.log" in child.last_lines()
+
+
+# --------------------------------------------------------------------------- reload
+
+
+def pids(supervised: Supervised, name: str) -> list[str]:
+    return re.findall(r"pid (\d+)", supervised.log(name))
+
+
+LIVES = "import os, time; print('pid', os.getpid(), flush=True); time.sleep(600)"
+
+
+def test_C13_a_hang_up_replaces_the_web_process_and_restarts_the_others(supervise) -> None:
+    supervised = supervise(LIVES, web=SAYS_SO + ALWAYS_READY)
+    supervised.wait_until_ready()
+    _until(lambda: len(pids(supervised, "worker")) == 1)
+    supervised.process.send_signal(signal.SIGHUP)
+    assert supervised.process.stderr.readline() == "Reloading.\n"
+    assert supervised.process.stderr.readline() == "Reloaded.\n"
+    _until(lambda: len(pids(supervised, "worker")) == 2)
+    first, second = pids(supervised, "web-1")
+    assert not Path(f"/proc/{first}").exists()
+    assert Path(f"/proc/{second}").exists()
+    supervised.process.terminate()
+    assert supervised.end()[0] == 0
+    assert not Path(f"/proc/{second}").exists()
+
+
+def test_C13_a_successor_that_cannot_start_leaves_the_old_one_in_its_place(supervise, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    web = f"import os, sys\nif os.path.exists({str(broken)!r}): sys.exit('the new code is bad')\n" + SAYS_SO + ALWAYS_READY
+    supervised = supervise(LIVES, web=web)
+    supervised.wait_until_ready()
+    broken.touch()
+    supervised.process.send_signal(signal.SIGHUP)
+    assert supervised.process.stderr.readline() == "Reloading.\n"
+    assert "the new web-1 does not serve, the old one goes on" in supervised.process.stderr.readline()
+    _until(lambda: "the new code is bad" in supervised.process.stderr.readline())
+    (pid,) = pids(supervised, "web-1")
+    assert Path(f"/proc/{pid}").exists()
+    supervised.process.terminate()
+    assert supervised.end()[0] == 0
+
+
+def test_C13_a_terminal_that_is_closed_still_ends_it(tmp_path: Path) -> None:
+    """Run as a shell runs it: in a session that has a terminal."""
+    program = "import signal, sys; from aigateway.process.supervisor import Signals\n"
+    program += "signals = Signals(); signals.install(); print('ready', flush=True)\n"
+    program += (
+        "while not (signals.stops or signals.reloads): signals.wait(1)\nopen(sys.argv[1], 'w').write(f'{signals.stops} {signals.reloads}')"
+    )
+    seen = tmp_path / "seen"
+    for ends, wanted in ((lambda pid, terminal: os.close(terminal), "1 0"), (lambda pid, _: os.kill(pid, signal.SIGHUP), "0 1")):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(ROOT)
+            os.environ["DJANGO_SETTINGS_MODULE"] = "aigateway.settings"
+            os.execv(sys.executable, [sys.executable, "-c", program, str(seen)])
+        said = b""
+        while b"\n" not in said:
+            said += os.read(terminal, 100)
+        ends(pid, terminal)
+        assert os.waitpid(pid, 0) == (pid, 0)
+        assert seen.read_text() == wanted

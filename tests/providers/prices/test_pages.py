@@ -283,5 +283,5 @@ def test_a_discount_goes_over_rest_in_percent(superuser):
 
 
 def test_an_import_tells_what_waits_for_approval(superuser, monkeypatch):
-    monkeypatch.setattr("providers.discovery.import_from_provider", lambda *_: actions.ImportReport(proposed=3))
+    monkeypatch.setattr("providers.discovery.import_from_provider", lambda *_, **__: actions.ImportReport(proposed=3))
     assert api(superuser).post(f"{BASE}/providers/{make_provider().pk}/import", {}, format="json").json()["proposed"] == 3

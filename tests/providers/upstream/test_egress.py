@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import requests
 
-from providers.upstream.egress import AddressClass, EgressPolicy, GuardedResolver, classify, guarded_session, join_url
+from providers.upstream.egress import AddressClass, Bounds, EgressPolicy, GuardedResolver, classify, guarded_session, join_url
 from providers.upstream.errors import EgressDenied
 from tests.providers.upstream import rig
 
@@ -207,7 +207,7 @@ async def test_U03_a_name_server_that_says_nothing_is_given_up(monkeypatch) -> N
         await asyncio.Event().wait()
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", silent)
-    monkeypatch.setattr("providers.upstream.egress.DNS_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("providers.upstream.egress.resolver.DNS_TIMEOUT_S", 0.05)
     with pytest.raises(OSError, match="timed out"):
         await GuardedResolver(EgressPolicy).resolve("slow.example", 443)
 
@@ -242,7 +242,7 @@ def page() -> Iterator[HTTPServer]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "127.1"])
 def test_the_control_plane_dials_no_private_address_without_permission(page, host) -> None:
-    with guarded_session(EgressPolicy()) as session, pytest.raises(EgressDenied):
+    with guarded_session(EgressPolicy(), Bounds(2, 1024)) as session, pytest.raises(EgressDenied):
         session.get(f"http://{host}:{page.server_port}/", timeout=2)
     assert page.seen == []
 
@@ -250,13 +250,13 @@ def test_the_control_plane_dials_no_private_address_without_permission(page, hos
 def test_the_control_plane_dials_an_allowed_address_under_its_own_name(page, monkeypatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **_: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))])
-    with guarded_session(EgressPolicy(frozenset({("llm.local", page.server_port)}))) as session:
+    with guarded_session(EgressPolicy(frozenset({("llm.local", page.server_port)})), Bounds(2, 1024)) as session:
         assert session.get(f"http://llm.local:{page.server_port}/models", timeout=2).text == "ok"
     assert page.seen == [("/models", f"llm.local:{page.server_port}")]
 
 
 def test_U31_the_control_plane_follows_no_redirect(page) -> None:
-    with guarded_session(EgressPolicy(frozenset({("127.0.0.1", page.server_port)}))) as session:
+    with guarded_session(EgressPolicy(frozenset({("127.0.0.1", page.server_port)})), Bounds(2, 1024)) as session:
         assert session.get(f"http://127.0.0.1:{page.server_port}/redirect", timeout=2).status_code == 302
     assert [path for path, _ in page.seen] == ["/redirect"]
 
@@ -265,5 +265,8 @@ def test_a_closed_port_is_an_ordinary_connection_error() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    with guarded_session(EgressPolicy(frozenset({("127.0.0.1", port)}))) as session, pytest.raises(requests.ConnectionError):
+    with (
+        guarded_session(EgressPolicy(frozenset({("127.0.0.1", port)})), Bounds(2, 1024)) as session,
+        pytest.raises(requests.ConnectionError),
+    ):
         session.get(f"http://127.0.0.1:{port}/", timeout=1)

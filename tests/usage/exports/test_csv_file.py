@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import csv
 import io
+import threading
+from collections.abc import Iterator
+from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -201,3 +205,30 @@ class Properties(TestCase):
         cell = records(exported())[0]["note"]
         assert not cell.startswith(TRIGGERS)
         assert cell in (text, f"'{text}")
+
+
+async def test_C25_who_leaves_while_a_record_is_made_leaves_quietly() -> None:
+    """A generator that runs in a thread cannot be closed from outside; it is waited for."""
+    begun, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        try:
+            yield b"first"
+            begun.set()
+            go_on.wait(10)
+            yield b"second"
+        finally:
+            closed.set()
+
+    async def download() -> None:
+        async with aclosing(csv_file.async_chunks(pieces())) as chunks:
+            async for _ in chunks:
+                pass
+
+    client = asyncio.ensure_future(download())
+    assert await asyncio.to_thread(begun.wait, 10)
+    client.cancel()
+    asyncio.get_running_loop().call_later(0.05, go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await client
+    assert closed.is_set()

@@ -76,8 +76,7 @@ class ErrorCategory(StrEnum):
 
 class UpstreamError(Exception):
     """Base of every provider failure. ``detail`` and ``provider_message`` may hold what the provider wrote, and whatever it repeats:
-    they are whole until ``redact`` takes the secrets out and only then cuts them, and may not be shown before. No log ever has them,
-    nor has the exception's own text: class, status and length say enough there."""
+    they are whole until ``redact`` takes the secrets out and only then cuts them. No log has them, nor the exception's own text."""
 
     code: ClassVar[str] = "upstream_error"
     category: ClassVar[ErrorCategory] = ErrorCategory.SERVER
@@ -101,13 +100,11 @@ class UpstreamError(Exception):
         self.detail = detail[: redaction.READ_MAX]
         self.status = status
         self.retry_after_s = retry_after_s
-        self.provider_message = provider_message
-        """Words for the client, kept only where it caused the failure and may read them."""
+        self.provider_message = provider_message  # for the client, only where it caused the failure and may read it
         self.quotes_provider = quotes_provider  # ``provider_message`` is the provider's and not a sentence of ours
         self.said_chars = len(detail)
         self.is_redacted = False
-        self.field = field
-        """The path of the field in the client's body that caused it, where it is known."""
+        self.field = field  # the path of the field in the client's body that caused it, where it is known
 
     def redact(self, secrets: Iterable[str] = (), *, may_quote: bool = True) -> None:
         """Takes ``secrets`` out of the words and cuts them; without ``may_quote`` nothing of the provider's own stays."""

@@ -24,7 +24,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     AIGATEWAY_STATIC_ROOT=/srv/gateway/static
 # The secret key of this step signs nothing: it is gone with the step.
 RUN install -d -o gateway -g gateway -m 700 /var/lib/gateway /var/lib/gateway/exports \
-    && AIGATEWAY_VAR=/tmp/build AIGATEWAY_SECRET_KEY=collecting-static-files-only python manage.py collectstatic --no-input -v 0 \
+    && AIGATEWAY_VAR=/tmp/build AIGATEWAY_SECRET_KEY=collecting-static-files-needs-no-secret python manage.py collectstatic --no-input -v 0 \
     && rm -rf /tmp/build
 USER gateway
 EXPOSE 8000

@@ -1,5 +1,9 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.contrib.admin import apps as admin_apps
+
+from aigateway import env
+from providers.upstream import redaction
 
 
 class AIGatewayConfig(AppConfig):
@@ -20,6 +24,7 @@ class AIGatewayConfig(AppConfig):
         user_logged_in.connect(user_signed_in, dispatch_uid="signin")
         post_save.connect(user_was_saved, sender=User, dispatch_uid="signin")
         auditlog.register(self.get_model("ExternalIdentity"))
+        redaction.remember(env.secrets_of(settings))
 
 
 class AdminConfig(admin_apps.AdminConfig):

@@ -10,6 +10,8 @@ import secrets
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -126,3 +128,13 @@ def allowed_hosts(host: str) -> list[str]:
     elif host not in hosts:
         hosts.append(host)
     return hosts
+
+
+def secrets_of(settings: Any) -> list[str]:
+    """The secrets this process was started with, for whoever must keep them out of texts."""
+    database = settings.DATABASES["default"]
+    found = [settings.SECRET_KEY, str(database.get("PASSWORD") or ""), str(getattr(settings, "EMAIL_HOST_PASSWORD", "") or "")]
+    found += [settings.SUBSCRIPTION_WEBHOOK_SECRET, settings.SUBSCRIPTION_ENDPOINT_TOKEN, settings.ALERT_WEBHOOK_SECRET]
+    found += [entry.partition(":")[2] for entry in (settings.KEY_RING or "").split(",")]
+    found += [unquote(urlsplit(url).password or "") for url in (settings.REDIS_URL, os.environ.get("DATABASE_URL")) if url]
+    return [secret for secret in found if secret]

@@ -294,7 +294,8 @@ def from_empty_plan(plan: Plan) -> GatewayError:
 
 
 def _caller_fault(error: upstream.CallerFault, attempts: tuple[AttemptRecord, ...]) -> GatewayError:
-    message = error.provider_message or error.detail or "The provider refused the request."
+    words = error.provider_message if error.is_redacted or not error.quotes_provider else None
+    message = words or "The provider refused the request."
     mend = "Correct the request and send it again."
     return GatewayError(400, Category.VALIDATION, error.code, message, mend, param=error.field, attempts=attempts)
 

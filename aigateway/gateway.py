@@ -16,6 +16,7 @@ import structlog
 
 from aigateway import errors
 from aigateway.callers import Caller
+from aigateway.charges import Ticket, believed, input_bytes, priced, tool_calls_max
 from aigateway.dialects.base import Call, Explanation
 from aigateway.rate_limits import COUNTED_ALONE, Allowance, tokens_expected
 from aigateway.runtime import DataPlane
@@ -26,10 +27,7 @@ from providers.upstream.dispatch import AllTargetsFailed, AttemptOutcome, Attemp
 from providers.upstream.errors import RoutingError
 from providers.upstream.transport import Deadline
 from providers.upstream.types import (
-    Capability,
-    ChatRequest,
     CountTokensRequest,
-    InferenceRequest,
     InferenceResponse,
     Plan,
     PriceCard,
@@ -41,31 +39,16 @@ from providers.upstream.types import (
     allows,
 )
 from usage import money
-from usage.ledger import ESTIMATED, MEASURED, UNPRICED, BudgetExceeded, ReserveOrder, Settlement, StaleConfiguration, Void
-from usage.limits import RateLimitExceeded, Verdict
+from usage.ledger import MEASURED, BudgetExceeded, ReserveOrder, Settlement, StaleConfiguration, Void
+from usage.limits import RateLimitExceeded
 
 STALE_RETRIES_MAX = 5
-UNKNOWN_WINDOW_TOKENS = 400_000
-"""Taken for a context window nobody wrote down, where only the window bounds the input: as large as those of most models that
-keep conversations; an administrator who uses a larger one writes it down."""
 FREE = PriceCard(id=0, input_nano_per_mtok=0, output_nano_per_mtok=0)
 """What counting tokens costs wherever it is offered."""
 _log = structlog.get_logger("aigateway.gateway")
 _dice = random.Random()  # noqa: S311 - seeded from the system; attempt ids must be unique, not secret
 T = TypeVar("T")
 Reauthenticate = Callable[[], Awaitable[Caller]]
-
-
-@dataclass(slots=True)
-class Ticket:
-    """An open attempt: its id on the ledger and what was reserved for it."""
-
-    attempt_id: uuid.UUID
-    target: Target
-    price: PriceCard
-    hold_nano: int
-    taken: Verdict | None = None
-    """What it took of rate limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +122,8 @@ class Meter:
             raise StaleConfiguration(self.config_version)
         is_free = isinstance(request, CountTokensRequest)
         price = FREE if is_free else money.card_at(target.price, now)
-        bounds = (_input_bytes(request, target), target.output_cap_tokens(request.max_output_tokens), request.choices)
-        hold_nano = money.worst_case(*bounds, price, images=request.images_by_address, tool_calls=_tool_calls_max(request))
+        bounds = (input_bytes(request, target), target.output_cap_tokens(request.max_output_tokens), request.choices)
+        hold_nano = money.worst_case(*bounds, price, images=request.images_by_address, tool_calls=tool_calls_max(request))
         ticket = Ticket(uuid.UUID(int=_dice.getrandbits(128), version=4), target, price, hold_nano)
         order = ReserveOrder(
             attempt_id=ticket.attempt_id,
@@ -182,7 +165,8 @@ class Meter:
             await self.plane.ledger.void(Void(ticket.attempt_id, outcome.error_code, outcome.latency_ms))
             await self._book(ticket, 0)
             return
-        usage, cost_nano, basis = _priced(ticket, outcome, self.call.request)
+        outcome, note = believed(ticket, outcome, self.call.request)
+        usage, cost_nano, basis = priced(ticket, outcome, self.call.request)
         self.cost_nano += cost_nano
         self.measured = self.measured and basis == MEASURED
         self.usage = usage
@@ -194,6 +178,7 @@ class Meter:
                 basis=basis,
                 upstream_id=outcome.upstream_id,
                 error_code=outcome.error_code,
+                note=note,
                 latency_ms=outcome.latency_ms,
                 first_byte_ms=outcome.first_byte_ms,
             )
@@ -204,38 +189,6 @@ class Meter:
     async def _book(self, ticket: Ticket, tokens: int | None) -> None:
         if ticket.taken is not None:
             await self.allowance.book(ticket.taken, tokens)
-
-
-def _input_bytes(request: InferenceRequest, target: Target) -> int:
-    """What bounds the input tokens from above, for reservations and estimates: a token is at least one byte."""
-    window = (target.context_window_tokens or UNKNOWN_WINDOW_TOKENS) if request.has_input_elsewhere else 0
-    runs = 1 + _tool_calls_max(request)  # a model reads everything again after each call of the provider's own tools
-    return request.body_bytes + preset_bytes(target.provider) + window * runs
-
-
-def _tool_calls_max(request: InferenceRequest) -> int:
-    tools = request.provider_tools if isinstance(request, ChatRequest) else None
-    return (tools.calls_max or 0) if tools is not None else 0
-
-
-def _priced(ticket: Ticket, outcome: AttemptOutcome, request: InferenceRequest) -> tuple[TokenUsage, int, str]:
-    if ticket.price.is_ceiling:
-        return outcome.usage, ticket.hold_nano, UNPRICED
-    has_tool_fees = bool(ticket.price.tool_call_nano) and _tool_calls_max(request) > 0
-    if outcome.billing is Billing.MEASURED:
-        # Where the provider does not say how often it used its tools, as often as it was allowed to: no measurement.
-        is_bound = has_tool_fees and outcome.usage.provider_tool_calls is None
-        usage = replace(outcome.usage, provider_tool_calls=_tool_calls_max(request)) if is_bound else outcome.usage
-        try:
-            return usage, money.cost_of(usage, ticket.price), ESTIMATED if is_bound else MEASURED
-        except money.UsageUnknown as reason:
-            _log.warning("usage_estimated", target=ticket.target.address, reason=str(reason))
-    if not request.stream or has_tool_fees or Capability.REASONING in ticket.target.capabilities:
-        # What was generated unseen, a lost answer or hidden reasoning, has no other bound than what was reserved.
-        return outcome.usage, ticket.hold_nano, ESTIMATED
-    input_bytes = _input_bytes(request, ticket.target)
-    usage, cost_nano = money.estimate(input_bytes, outcome.delivered_output_bytes, outcome.events, ticket.price, ticket.hold_nano)
-    return usage, cost_nano, ESTIMATED
 
 
 def _headers(request_id: str) -> dict[str, str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import msgspec
 import structlog
+
+from providers.upstream import redaction
 
 _STDERR = 2
 
@@ -37,6 +40,7 @@ def configure(config: dict[str, Any]) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        without_secrets,
     ]
     renderer = structlog.processors.JSONRenderer(serializer=_encode)
     structlog.configure(
@@ -48,7 +52,7 @@ def configure(config: dict[str, Any]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _foreign_words],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(serializer=lambda event, **options: _encode(event, **options).decode()),
@@ -60,6 +64,19 @@ def configure(config: dict[str, Any]) -> None:
     root.setLevel(level)
     logging.getLogger("axes").setLevel(logging.WARNING)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+
+
+def without_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Our own lines are made of listed fields; what an exception says is not."""
+    if "exception" in event:
+        event["exception"] = redaction.redact_lines(str(event["exception"]))
+    return event
+
+
+def _foreign_words(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Sentences of libraries: whatever they were given may be in them."""
+    event["event"] = redaction.redact_lines(str(event["event"]))
+    return event
 
 
 def _encode(event: dict[str, Any], **_: Any) -> bytes:

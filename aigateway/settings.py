@@ -8,8 +8,10 @@ from typing import Any
 
 import environ
 
-from aigateway import env
+from aigateway import env, start_values
 from aigateway.env import API_KEYS, SESSIONS, STRATEGIES, TOKENS
+
+start_values.require(os.environ)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("AIGATEWAY_VAR") or BASE_DIR / "var")
@@ -120,6 +122,8 @@ MIDDLEWARE = [
     "aigateway.idempotency.middleware.IdempotencyMiddleware",
 ]
 
+DEFAULT_EXCEPTION_REPORTER = "aigateway.api.debug_pages.Reporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "aigateway.api.debug_pages.SecretsFilter"
 ROOT_URLCONF = "aigateway.urls"
 ASGI_APPLICATION = "aigateway.asgi.application"
 
@@ -176,6 +180,7 @@ AUTH_PASSWORD_VALIDATORS = [
 PASSWORD_RESET_TIMEOUT = 3600
 AXES_LOCK_OUT_AT_FAILURE = False  # it only keeps records: aigateway.signin.bounds decides
 AXES_VERBOSE = False
+AXES_USERNAME_CALLABLE = "aigateway.api.login_names.name_tried"
 
 AUTHENTICATION_CLASSES = {
     TOKENS: "aigateway.signin.authentication.TokenAuthentication",

@@ -38,13 +38,21 @@ def register_from_environment(environ: Mapping[str, str]) -> tuple[Registration,
     return tuple(_register(kind, environ, shares_names=is_first) for kind in named)
 
 
+def key_variables() -> frozenset[str]:
+    """The names that may hold a provider key."""
+    return frozenset(name for kind in KINDS.values() for name in _key_names(kind))
+
+
+def _key_names(kind: ProviderKind) -> tuple[str, ...]:
+    return (kind.env_var or f"{kind.slug.upper()}_API_KEY", *kind.env_aliases)
+
+
 def _value(environ: Mapping[str, str], name: str) -> str:
     return environ.get(name, "").strip()
 
 
 def _key(kind: ProviderKind, environ: Mapping[str, str]) -> str:
-    names = (kind.env_var or f"{kind.slug.upper()}_API_KEY", *kind.env_aliases)
-    return next((value for name in names if (value := _value(environ, name))), "")
+    return next((value for name in _key_names(kind) if (value := _value(environ, name))), "")
 
 
 def _is_named(kind: ProviderKind, environ: Mapping[str, str]) -> bool:

@@ -31,6 +31,10 @@ RATE_OF_BUCKET: Final = {bucket: f"{bucket.removesuffix('_tokens')}_nano_per_mto
 _RATE_NAMES: Final = tuple(rate.name for rate in fields(Rates))
 MAX_TOKENS: Final = 10_000_000_000
 """Largest believable count in one bucket of one call; anything above is a provider's mistake, not a measurement."""
+TOOL_CALLS_MAX: Final = 100_000
+"""Largest believable number of calls of the provider's own tools in one call."""
+SAID_DIGITS_MAX: Final = 24
+_CALLS: Final = ("provider_tool_calls",)
 MAX_NANO: Final = 2**63 - 1
 """Largest amount a column holds: 9.2 billion dollars."""
 IMAGE_TOKENS_MAX: Final = 50_000
@@ -86,6 +90,27 @@ def cost_of(usage: TokenUsage, card: PriceCard) -> int:
     if cost > MAX_NANO:
         raise UsageUnknown("the cost exceeds what a ledger line holds")
     return cost
+
+
+def believable(usage: TokenUsage, input_tokens_max: int, output_tokens_max: int) -> tuple[TokenUsage, str]:
+    """``usage`` without the counts of a direction that cannot be, and what was said of them, as text; empty: all of it can be.
+
+    The bounds come from what the request and the model can be. What is left out is unknown, so its cost becomes an estimate.
+    """
+    said: dict[str, int] = {}
+    for buckets, most in ((INPUT_BUCKETS, input_tokens_max), (OUTPUT_BUCKETS, output_tokens_max), (_CALLS, TOOL_CALLS_MAX)):
+        counts = {bucket: count for bucket in buckets if (count := getattr(usage, bucket)) is not None}
+        if not 0 <= sum(counts.values()) <= min(most, MAX_TOKENS) or any(count < 0 for count in counts.values()):
+            said |= counts
+    if not said:
+        return usage, ""
+    words = ", ".join(f"{name}={_short(count)}" for name, count in said.items() if count)
+    return replace(usage, **dict.fromkeys(said)), f"not believed: {words}"
+
+
+def _short(count: int) -> str:
+    digits = str(count)
+    return digits if len(digits) <= SAID_DIGITS_MAX else f"{digits[:3]}... ({len(digits)} digits)"
 
 
 def knows_fee(card: PriceCard, tool_calls: int | None) -> bool:

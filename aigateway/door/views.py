@@ -40,11 +40,13 @@ from aigateway.door.reading import read_call, receive_body
 from aigateway.errors import GatewayError
 from aigateway.idempotency import store
 from providers.fields import dollars
-from providers.upstream import hops
+from providers.upstream import hops, redaction
 
 _log = structlog.get_logger("aigateway.inference")
 STATUS_HOLD_S = 10.0
 """How long the status line of a stream waits for the first content."""
+MESSAGE_MAX = 2000
+"""Characters of an error's message."""
 KEEP_ALIVE_S = 10.0
 """A comment (WHATWG HTML, server-sent events): every client of every format skips it."""
 View = Callable[[EdgeRequest], Awaitable[HttpResponseBase]]
@@ -74,7 +76,7 @@ def _answering(method: str, view: View, dialect: Dialect) -> DjangoView:
                 raise
             response = _refused(errors.shutting_down(), request.request_id, dialect)
         except Exception as error:  # noqa: BLE001 - outermost edge: unlisted errors are logged and answered without details
-            response = _refused(_listed(error), request.request_id, dialect)
+            response = _refused(_listed(error, request), request.request_id, dialect)
         finally:
             plane.in_flight -= 1
         if request.allowance.limits:
@@ -86,13 +88,22 @@ def _answering(method: str, view: View, dialect: Dialect) -> DjangoView:
     return answer
 
 
-def _listed(error: Exception) -> GatewayError:
+def _listed(error: Exception, request: EdgeRequest) -> GatewayError:
     known = errors.to_gateway_error(error)
     if known is None:
         _log.exception("unexpected_error", error=type(error).__name__)
         return errors.unexpected()
     _log.info("refused", code=known.code, status=known.status)
+    known.message = redaction.redact(known.message, _keys_sent(request), MESSAGE_MAX)
     return known
+
+
+def _keys_sent(request: EdgeRequest) -> tuple[str, ...]:
+    """What a provider may repeat of a prompt into which somebody pasted his own key."""
+    meta = request.META
+    _, _, bearer = meta.get("HTTP_AUTHORIZATION", "").partition(" ")
+    headers = (meta.get(name, "") for name in ("HTTP_X_API_KEY", "HTTP_X_GOOG_API_KEY", "HTTP_API_KEY"))
+    return (bearer, *headers, *request.COOKIES.values())
 
 
 def _wrong_method(allowed: str) -> GatewayError:
@@ -218,7 +229,7 @@ async def _kept_alive(
         stream = opened.result()
     except Exception as error:  # noqa: BLE001 - outermost edge of a stream: the status line is long gone
         request.broke_off = True
-        yield dialect.render_stream_error(_listed(error), request.request_id)
+        yield dialect.render_stream_error(_listed(error, request), request.request_id)
         return
     renderer = dialect.stream_renderer(call, stream.target, stream.wire)
     async with aclosing(_rendered(renderer, stream, request)) as chunks:
@@ -251,7 +262,7 @@ async def _rendered(renderer: StreamRenderer, stream: gateway.Stream, request: E
         yield renderer.error(errors.shutting_down(), request.request_id)
     except Exception as error:  # noqa: BLE001 - outermost edge of a stream: the status line is long gone
         request.broke_off = True
-        yield renderer.error(_listed(error), request.request_id)
+        yield renderer.error(_listed(error, request), request.request_id)
 
 
 def _speaks_gemini(request: EdgeRequest) -> bool:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from django.conf import settings
@@ -29,12 +29,22 @@ READY_FD = "AIGATEWAY_READY_FD"
 class Child:
     """A process run by this interpreter with ``arguments``. Output is appended to ``<log_folder>/<name>.log``."""
 
-    def __init__(self, name: str, arguments: list[str], log_folder: Path, port: int, listener_fd: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        log_folder: Path,
+        port: int,
+        listener_fd: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """``environment`` is what it gets of ours; all of it where there is none."""
         self.name = name
         self.log_path = log_folder / f"{name}.log"
         self._arguments = arguments
         self._port = port
         self._listener_fd = listener_fd
+        self._environment = dict(os.environ if environment is None else environment)
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._restart_at: float | None = None
@@ -55,7 +65,7 @@ class Child:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and words
                 [sys.executable, *self._arguments],
                 cwd=settings.BASE_DIR,
-                env={**os.environ, **self._own_variables(), READY_FD: str(told_fd)},
+                env={**self._environment, **self._own_variables(), READY_FD: str(told_fd)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

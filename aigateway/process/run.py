@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -19,12 +19,13 @@ from typing import TextIO
 from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models.signals import pre_migrate
 
-from aigateway.process import bootstrap, children, web
+from aigateway.process import bootstrap, children, variables, web
 from aigateway.process.starting import StartFailed
 from aigateway.process.supervisor import Supervisor
+from providers.upstream.redaction import redact
 
 SIMULATOR_PORT = 8001
 INTERRUPTED = 130
@@ -42,6 +43,10 @@ def run(out: TextIO, *, web_only: bool = False) -> int:
             return _run_all(listener, out)
     except (StartFailed, bootstrap.SeedRefused, web.AddressUnavailable) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OperationalError as error:
+        said = redact(str(error), limit=300)
+        print(f"error: the database of DATABASE_URL cannot be used: {said}. Check address, name, user and password.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -151,11 +156,15 @@ def _worker(listener: socket.socket) -> children.Child:
 
 def _simulator(listener: socket.socket, its_listener: socket.socket) -> children.Child:
     fd = its_listener.fileno()
-    return _child("simulator", ["-m", "providers.simulator", "--fd", str(fd)], listener, fd)
+    return _child("simulator", ["-m", "providers.simulator", "--fd", str(fd)], listener, fd, variables.of_strangers(os.environ))
 
 
-def _child(name: str, words: list[str], listener: socket.socket, fd: int | None = None) -> children.Child:
-    return children.Child(name, words, settings.VAR_DIR / "log", _port_of(listener), fd)
+def _child(
+    name: str, words: list[str], listener: socket.socket, fd: int | None = None, environment: Mapping[str, str] | None = None
+) -> children.Child:
+    """Without ``environment`` it gets all that it may need: not what only a first start reads."""
+    given = variables.after_first_start(os.environ) if environment is None else environment
+    return children.Child(name, words, settings.VAR_DIR / "log", _port_of(listener), fd, given)
 
 
 def _simulator_listener() -> socket.socket:

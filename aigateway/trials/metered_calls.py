@@ -24,6 +24,8 @@ from usage.models import ApiKey
 
 CALL_TIMEOUT_S = 60.0
 CONTEXT = "provider-test"
+TOKENS_BELIEVED = 1_000_000
+"""A test asks for a few words and a small picture."""
 _RESERVE_TRIES = 3
 T = TypeVar("T")
 
@@ -185,7 +187,8 @@ def _close_failed(
 
 def _settle(attempt_id: uuid.UUID, spent: _Spent, card: PriceCard, hold_nano: int, latency_ms: float, error_code: str = "") -> None:
     """At the provider's own usage, else at a flagged estimate."""
-    usage, basis = spent.usage, MEASURED
+    usage, note = money.believable(spent.usage, TOKENS_BELIEVED, TOKENS_BELIEVED)
+    basis = MEASURED
     try:
         cost_nano = money.cost_of(usage, card)
     except money.UsageUnknown:
@@ -200,6 +203,7 @@ def _settle(attempt_id: uuid.UUID, spent: _Spent, card: PriceCard, hold_nano: in
             basis=basis,
             upstream_id=spent.upstream_id,
             error_code=error_code,
+            note=note,
             latency_ms=int(latency_ms),
         )
     )

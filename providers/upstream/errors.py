@@ -50,8 +50,13 @@ count against the target's health? ``may_have_billed``: can the provider have ch
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
+
+from providers.upstream import redaction
+
+SHOWN_MAX: Final = 500  # characters of an error's words that are kept once they are redacted
 
 
 class ErrorCategory(StrEnum):
@@ -70,7 +75,8 @@ class ErrorCategory(StrEnum):
 
 
 class UpstreamError(Exception):
-    """Base of every provider failure. ``detail`` is for logs and operators: redacted, at most 500 characters."""
+    """Base of every provider failure. ``detail`` and ``provider_message`` may hold what the provider wrote, and whatever it repeats:
+    they are whole until ``redact`` takes the secrets out and only then cuts them. No log has them, nor the exception's own text."""
 
     code: ClassVar[str] = "upstream_error"
     category: ClassVar[ErrorCategory] = ErrorCategory.SERVER
@@ -87,16 +93,28 @@ class UpstreamError(Exception):
         status: int | None = None,
         retry_after_s: float | None = None,
         provider_message: str | None = None,
+        quotes_provider: bool = False,
         field: str | None = None,
     ) -> None:
-        super().__init__(detail)
-        self.detail = detail[:500]
+        super().__init__(self.code)
+        self.detail = detail[: redaction.READ_MAX]
         self.status = status
         self.retry_after_s = retry_after_s
-        self.provider_message = provider_message
-        """The provider's own words, kept only where the client caused the failure and may read them."""
-        self.field = field
-        """The path of the field in the client's body that caused it, where it is known."""
+        self.provider_message = provider_message  # for the client, only where it caused the failure and may read it
+        self.quotes_provider = quotes_provider  # ``provider_message`` is the provider's and not a sentence of ours
+        self.said_chars = len(detail)
+        self.is_redacted = False
+        self.field = field  # the path of the field in the client's body that caused it, where it is known
+
+    def redact(self, secrets: Iterable[str] = (), *, may_quote: bool = True) -> None:
+        """Takes ``secrets`` out of the words and cuts them; without ``may_quote`` nothing of the provider's own stays."""
+        known = [*secrets]
+        if self.quotes_provider and not may_quote:
+            self.detail, self.provider_message = "", None
+        self.detail = redaction.redact(self.detail, known, SHOWN_MAX)
+        if self.provider_message is not None:
+            self.provider_message = redaction.redact(self.provider_message, known, SHOWN_MAX)
+        self.is_redacted = True
 
 
 # ------------------------------------------------------------------ transport

@@ -68,3 +68,13 @@ def test_the_caller_reads_the_providers_words_only_about_its_own_fault() -> None
     shown = to_gateway_error(upstream.CallerFault("detail", provider_message="temperature must be below 2"))
     assert shown is not None
     assert shown.message == "temperature must be below 2"
+
+
+def test_C16_words_of_a_provider_pass_only_after_redaction() -> None:
+    error = upstream.CallerFault("400 sk-1", provider_message="bad key sk-1", quotes_provider=True)
+    shown = to_gateway_error(error)
+    assert shown is not None
+    assert shown.message == "The provider refused the request."
+    assert "sk-1" not in f"{error} {error!r}"
+    error.redact()
+    assert to_gateway_error(error).message == "bad key sk-1"

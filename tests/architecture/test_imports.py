@@ -15,6 +15,7 @@ SEAMS_OF_PROVIDERS = (
     "providers.rights",
     "providers.text",
     "providers.upstream",
+    "providers.upstream.redaction",
     "providers.upstream.types",
 )
 

@@ -25,11 +25,11 @@ from usage.ledger.sql.postgresql import PostgresStatements
 from usage.ledger.sql.rows import ORPHANED, AttemptRow, ClosedAttempt, ClosingRow, LockedPeriod, PeriodChange, Statements
 from usage.ledger.sql.sqlite import SqliteStatements
 from usage.ledger.types import MEASURED, AttemptConflict, LedgerError, ReserveOrder, Settlement, StaleConfiguration, UnpricedTarget, Void
-from usage.money import COUNTS, MAX_NANO, card_json
+from usage.money import BUCKETS, COUNTS, MAX_TOKENS, card_json
 from usage.periods import period_key
 
 KNOWN_PERIODS_MAX: Final = 10_000
-MAX_QUOTA_TOKENS: Final = 10**15
+MAX_QUOTA_TOKENS: Final = len(BUCKETS) * MAX_TOKENS
 
 PeriodKey = tuple[int, str]
 """Budget id and period key."""
@@ -112,6 +112,7 @@ def closing_row(closing: Settlement | Void) -> ClosingRow:
         basis=closing.basis,
         upstream_id=stored_text(closing.upstream_id, 200),
         error_code=stored_text(closing.error_code, 60),
+        note=stored_text(closing.note, 200),
         latency_ms=closing.latency_ms,
         first_byte_ms=closing.first_byte_ms,
         input_tokens=usage.input_tokens,
@@ -137,8 +138,8 @@ def _quota_tokens(usage: TokenUsage) -> int | None:
 
 
 def stored_usage(usage: TokenUsage) -> TokenUsage:
-    """What the database can keep of foreign counts: one that no column holds is unknown. A measured cost has none of these."""
-    lost = {name: None for name in COUNTS if not 0 <= (getattr(usage, name) or 0) <= MAX_NANO}
+    """What the database can keep and add up of foreign counts: one beyond belief is unknown. A measured cost has none of these."""
+    lost = {name: None for name in COUNTS if not 0 <= (getattr(usage, name) or 0) <= MAX_TOKENS}
     return replace(usage, **lost) if lost else usage
 
 

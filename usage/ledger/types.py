@@ -72,7 +72,7 @@ class ReserveOrder:
 class Settlement:
     """What a call cost. ``basis`` is ``measured``, ``estimated`` or ``unpriced``; durations are milliseconds since dispatch.
 
-    ``error_code`` is set when the call failed and still cost something.
+    ``error_code`` is set when the call failed and still cost something, ``note`` where the line needs a word of explanation.
     """
 
     attempt_id: UUID
@@ -81,6 +81,7 @@ class Settlement:
     basis: str = MEASURED
     upstream_id: str = ""
     error_code: str = ""
+    note: str = ""
     latency_ms: int | None = None
     first_byte_ms: int | None = None
 

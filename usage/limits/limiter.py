@@ -17,6 +17,7 @@ import structlog
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 
+from providers.upstream.redaction import redact
 from usage.limits.memory import MemoryBuckets
 from usage.limits.redis_connection import COMMAND_S, CONNECT_S, RedisAway, RedisConnection, RedisRefused, Word
 from usage.limits.scripts import DECIDE, DECIDE_SHA1
@@ -136,7 +137,7 @@ class RateLimiter:
     def _count_alone(self, error: Exception) -> None:
         if not self._is_alone:
             self._is_alone = True
-            log.warning("rate_limits_counted_alone", error=type(error).__name__, reason=str(error)[:100])
+            log.warning("rate_limits_counted_alone", error=type(error).__name__, reason=redact(str(error), limit=100))
 
 
 def script_words(prefix: str, mode: Mode, asks: Sequence[Ask], now_ms: int | None = None) -> list[Word]:

@@ -16,6 +16,8 @@ import redis
 import structlog
 from redis.asyncio.connection import SSLConnection, parse_url
 
+from providers.upstream.redaction import redact
+
 CONNECT_S: Final = 0.1
 COMMAND_S: Final = 0.05
 RETRY_S: Final = 1.0
@@ -156,7 +158,7 @@ class RedisConnection:
     def _looked(self, task: asyncio.Task[None]) -> None:
         self._connecting = None
         if not task.cancelled() and isinstance(task.exception(), RedisRefused):
-            log.warning("redis_refuses_to_connect", error=str(task.exception())[:100])
+            log.warning("redis_refuses_to_connect", error=redact(str(task.exception()), limit=100))
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()

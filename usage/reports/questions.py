@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from providers.fields import dollars
 from usage.models import ApiKey, LedgerEntry
-from usage.money import BUCKETS
+from usage.money import BUCKETS, MAX_TOKENS
 from usage.periods import first_instant
 
 RANGE_DAYS_MAX: Final = 1100
@@ -177,6 +177,11 @@ _ESTIMATES = Case(
 )
 
 
+def counted(bucket: str) -> Sum:
+    """The sum of a bucket; a count beyond belief is unknown, as in ``usage.reports.sql.totals``."""
+    return Sum(bucket, filter=Q(**{f"{bucket}__range": (-MAX_TOKENS, MAX_TOKENS)}))
+
+
 def totals(lines: QuerySet[LedgerEntry]) -> Totals:
     """Straight from the lines, however many: what reports must equal. ``usage.reports.sums`` answers faster."""
     row = (
@@ -188,7 +193,7 @@ def totals(lines: QuerySet[LedgerEntry]) -> Totals:
             lines=Count("id"),
             estimated_lines=Sum(_ESTIMATES, default=0),
             sum_cost_nano=Sum("cost_nano", default=0),
-            **{f"sum_{bucket}": Sum(bucket) for bucket in BUCKETS},
+            **{f"sum_{bucket}": counted(bucket) for bucket in BUCKETS},
         )
     )
     return totals_of({name.removeprefix("sum_"): value for name, value in row.items()})
@@ -233,8 +238,8 @@ def statistics_for_user(user_id: int) -> dict[str, dict[str, int | str | None]]:
     lines = LedgerEntry.objects.filter(user_id=user_id, dispatched_at__gte=since).order_by()
     rows: Any = lines.values("provider_slug", "model_name").annotate(
         requests=Count("request_id", distinct=True),
-        sum_input_tokens=Sum("input_tokens"),
-        sum_output_tokens=Sum("output_tokens"),
+        sum_input_tokens=counted("input_tokens"),
+        sum_output_tokens=counted("output_tokens"),
         sum_cost_nano=Sum("cost_nano"),
         last_used_at=Max("dispatched_at"),
     )

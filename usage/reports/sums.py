@@ -36,6 +36,7 @@ from usage.reports.sql.totals import (
     instant_parameter,
     line_value,
     one_of,
+    total_value,
 )
 from usage.reports.totals import HALF_HOUR_MINUTES, SLOT, day_starts, month_starts
 
@@ -231,7 +232,7 @@ class _Statement:
         yield self._part(QUARTERS, "slot", start, end, (f" AND {quarters}", quarter_params))
 
     def _part(self, table: str, instant: str, start: datetime, end: datetime, also: tuple[str, Params] = ("", [])) -> tuple[str, Params]:
-        value = line_value if table == LEDGER else _total_value
+        value = line_value if table == LEDGER else total_value
         columns = [column for dimension, column in zip(self._by, self._columns, strict=True) if dimension not in _TIMES]
         selected = ", ".join(f"{value(column)} AS {column}" for column in (*columns, *SUMS))
         filters = self._asked.only.conditions
@@ -259,10 +260,6 @@ def _covered(tables: list[tuple[str, list[datetime]]], start: datetime, end: dat
 
 
 _SUMS_SQL: Final = ", ".join(f"sum(p.{column})" for column in SUMS)
-
-
-def _total_value(column: str) -> str:
-    return f"e.{column}"
 
 
 def _rows(statement: str, params: Params, columns: Sequence[str]) -> list[dict[str, Any]]:

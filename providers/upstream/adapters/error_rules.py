@@ -28,6 +28,7 @@ from providers.upstream.errors import (
     UnsupportedRequest,
     UpstreamError,
 )
+from providers.upstream.redaction import READ_MAX
 from providers.upstream.types import HttpResponse
 
 
@@ -239,9 +240,13 @@ _STATUS_BY_CODE = {
 }
 
 
+_CLASSIFIED_MAX = 2000
+"""So much of an error's text says what it is; what follows repeats the request."""
+
+
 def classify(facts: ErrorFacts, own_rules: tuple[Rule, ...] = ()) -> type[UpstreamError]:
     """``own_rules`` are those of one wire format or provider; they are asked before the common ones."""
-    text = facts.message.lower()
+    text = facts.message[:_CLASSIFIED_MAX].lower()
     for row in (*own_rules, *RULES):
         if row.matches(facts, text):
             return row.error
@@ -287,7 +292,8 @@ def build(facts: ErrorFacts, *, retry_after_s: float | None, quotable: bool, own
         f"{facts.status} {code} {facts.message}".strip(),
         status=facts.status,
         retry_after_s=retry_after_s,
-        provider_message=facts.message[:500] if quotable and issubclass(kind, CallerFault) else None,
+        provider_message=facts.message if quotable and issubclass(kind, CallerFault) else None,
+        quotes_provider=True,
     )
 
 
@@ -310,12 +316,12 @@ def facts_of(status: int, body: dict[str, Any]) -> ErrorFacts:
             codes.append(str(inner["code"]).lower())
         codes += _codes_of_details(source.get("details"))
     if isinstance(error, str):
-        codes.append(error.lower()[:60])
+        codes.append(error.lower())
     message = next((text for text in _messages(body) if text), "")
     raw = object_at(object_at(body, "error"), "metadata").get("raw")
     if isinstance(raw, str) and raw:  # OpenRouter: the words of the provider behind it
         message = f"{message}: {raw}"
-    return ErrorFacts(status, frozenset(codes) - {"error"}, message[:2000])
+    return ErrorFacts(status, frozenset(codes) - {"error"}, message[:READ_MAX])
 
 
 def _codes_of_details(details: Any) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from providers.upstream.errors import InvalidBody
+from providers.upstream.redaction import READ_MAX
 from providers.upstream.types import JsonObject
 
 _decode = msgspec.json.Decoder().decode
@@ -40,8 +41,8 @@ def decode_object(body: bytes) -> JsonObject:
 
 
 def snippet(body: bytes) -> str:
-    """The beginning of a body on one line, at most 300 characters."""
-    return " ".join(body[:1200].decode("utf-8", "replace").split())[:300]
+    """The beginning of a body as text; the error it goes into cuts it, once the secrets are out."""
+    return body[:READ_MAX].decode("utf-8", "replace")
 
 
 def object_at(source: Any, key: str) -> JsonObject:

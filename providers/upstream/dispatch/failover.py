@@ -172,7 +172,7 @@ class Failover:
             )
             result = await attempt(call)
         except UpstreamError as error:
-            _redact(error, target.provider)
+            redact(error, target.provider)
             self._record(target, attempt_no, started_at, error)
             self._reconsider(candidate, credential, error)
             raise
@@ -234,7 +234,14 @@ class Failover:
             self._last = error
         if error.retry_after_s is not None:
             self._soonest_s = min(error.retry_after_s, self._soonest_s if self._soonest_s is not None else error.retry_after_s)
-        log.info("attempt_failed", target=target.address, attempt_no=attempt_no, code=error.code, status=error.status, detail=error.detail)
+        log.info(
+            "attempt_failed",
+            target=target.address,
+            attempt_no=attempt_no,
+            code=error.code,
+            status=error.status,
+            said_chars=error.said_chars,
+        )
 
     def _exhausted(self) -> AllTargetsFailed:
         if self._last is None:
@@ -242,15 +249,12 @@ class Failover:
         return AllTargetsFailed(tuple(self.records), self._last, self._soonest_s)
 
 
-def _redact(error: UpstreamError, provider: ProviderSpec) -> None:
-    """Providers echo keys in their errors; whatever we keep of their words loses them."""
-    for credential in provider.credentials:
-        key = credential.secret.reveal().strip()
-        if key:
-            error.detail = error.detail.replace(key, "***")
-            if error.provider_message is not None:
-                error.provider_message = error.provider_message.replace(key, "***")
-    error.args = (error.detail,)
+def redact(error: UpstreamError, provider: ProviderSpec) -> None:
+    """Providers repeat keys and prompts in their errors. What is kept of their words loses the keys; of a managed preset, whose
+    prompt is not the client's, no word is kept."""
+    secrets = [credential.secret.reveal() for credential in provider.credentials]
+    secrets += provider.extra_headers.values()
+    error.redact(secrets, may_quote=provider.preset is None or not provider.preset.system_prompt)
 
 
 def _rendered(request: InferenceRequest, target: Target) -> tuple[Adapter, HttpRequest]:

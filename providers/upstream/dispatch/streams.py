@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 from providers.upstream.dispatch.attempts import DRAINS_MAX, AttemptOutcome, Billing
-from providers.upstream.dispatch.failover import CLIENT_CLOSED, INTERNAL_ERROR, PhysicalCall
+from providers.upstream.dispatch.failover import CLIENT_CLOSED, INTERNAL_ERROR, PhysicalCall, redact
 from providers.upstream.errors import BodyTooLarge, InvalidBody, StreamTruncated, UpstreamError
 from providers.upstream.sse import SseEvent
 from providers.upstream.transport import UpstreamStream
@@ -195,6 +195,7 @@ class LiveStream:
 
     async def _fail(self, error: UpstreamError) -> None:
         self._is_left = True
+        redact(error, self._call.target.provider)
         await self._upstream.aclose()
         await self._call.settle(self._outcome(error.code, error), error)
         raise error

@@ -46,4 +46,4 @@ def redirected(response: aiohttp.ClientResponse) -> Redirected:
         host = urlsplit(response.headers.get("location", "")).hostname or "the same host"
     except ValueError:
         host = "an unreadable address"
-    return Redirected(f"status {response.status} to {host[:200]}", status=response.status)
+    return Redirected(f"status {response.status} to {host}", status=response.status)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from django.db import connection
 
-from usage.money import BUCKETS
+from usage.money import BUCKETS, MAX_TOKENS
 
 LEDGER: Final = "usage_ledgerentry"
 QUARTERS: Final = "usage_usagetotal"
@@ -38,6 +38,9 @@ _OF_LINE: Final = {
     "WHEN e.kind = 'correction' AND e.basis = 'measured' THEN -1 ELSE 0 END",
     "team_id": "coalesce(e.team_id, 0)",
 }
+
+SUM_MAX: Final = 10**15
+"""Tokens in one row of the totals: a million requests as large as any model takes."""
 
 Params = list[Any]
 
@@ -118,7 +121,7 @@ def fill_slots(table: str, minutes: int) -> None:
 def _fill(table: str, slot: str, params: Params) -> None:
     left_out = LEFT_OUT.get(table, {})
     columns = ", ".join(left_out.get(column, f"t.{column}") for column in DIMENSIONS)
-    sums = ", ".join(f"sum(t.{column})" for column in SUMS)
+    sums = ", ".join(f"sum({total_value(column, 't')})" for column in SUMS)
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {table} (slot, {', '.join((*DIMENSIONS, *SUMS))}) SELECT {slot}, {columns}, {sums} FROM {QUARTERS} t "
@@ -128,8 +131,18 @@ def _fill(table: str, slot: str, params: Params) -> None:
 
 
 def line_value(column: str) -> str:
-    """What the ledger line ``e`` says or adds in a column of the totals."""
+    """What the ledger line ``e`` says or adds in a column of the totals. A count beyond belief is unknown: one line that an older
+    release took from a provider must not make the sum of all overflow."""
+    if column in BUCKETS:
+        return f"CASE WHEN e.{column} BETWEEN -{MAX_TOKENS} AND {MAX_TOKENS} THEN e.{column} END"
     return _OF_LINE.get(column, f"e.{column}")
+
+
+def total_value(column: str, row: str = "e") -> str:
+    """The same of a row of the totals, which an older release may have summed from such lines."""
+    if column in BUCKETS:
+        return f"CASE WHEN {row}.{column} BETWEEN -{SUM_MAX} AND {SUM_MAX} THEN {row}.{column} END"
+    return f"{row}.{column}"
 
 
 _POSITIONS: Final = ", ".join(str(position + 1) for position in range(len(DIMENSIONS) + 1))
@@ -152,4 +165,7 @@ def _add_lines(table: str, slot: str, params: Params, after: int, upto: int) -> 
 def _added(table: str, column: str) -> str:
     """Unknown and unknown stays unknown; unknown and a figure is the figure."""
     total = f"{table}.{column} + excluded.{column}"
-    return f"coalesce({total}, {table}.{column}, excluded.{column})" if column in BUCKETS else total
+    if column not in BUCKETS:
+        return total
+    fits = f"CASE WHEN {table}.{column} BETWEEN -{SUM_MAX} AND {SUM_MAX} THEN {total} END"
+    return f"coalesce({fits}, {table}.{column}, excluded.{column})"

@@ -11,5 +11,5 @@ def parse_error(response: HttpResponse) -> UpstreamError:
     """A 429 that says it should not be retried is one request above the whole bucket: too large, not too soon."""
     error = error_of(response)
     if isinstance(error, RateLimited) and response.headers.get("x-should-retry") == "false":
-        return ContextTooLong(error.detail, status=error.status)
+        return ContextTooLong(error.detail, status=error.status, quotes_provider=True)
     return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from providers.upstream.adapters.json_values import count_at
+from providers.upstream.adapters.json_values import count_at, list_at
 from providers.upstream.types import JsonObject, TokenUsage
 
 
@@ -12,8 +12,8 @@ def parse_usage(details: JsonObject, headers: Mapping[str, str]) -> TokenUsage:
     """``details`` always counts the generated tokens. Those of the prompt are counted there in streams only (``input_length``, and
     ``prefill`` where it is asked for), else in a header; the task endpoint may say neither: unknown, not zero."""
     prompt = count_at(details, "input_length")
-    if prompt is None and details.get("prefill"):
-        prompt = len(details["prefill"])
+    if prompt is None and list_at(details, "prefill"):
+        prompt = len(list_at(details, "prefill"))
     if prompt is None:
         prompt = _count(headers.get("x-prompt-tokens"))
     output = count_at(details, "generated_tokens")

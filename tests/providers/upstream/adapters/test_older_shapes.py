@@ -11,6 +11,7 @@ from providers.upstream.adapters import ADAPTERS
 from providers.upstream.errors import AuthRejected, ContextTooLong, InvalidBody, UpstreamError
 from providers.upstream.sse import SseEvent
 from providers.upstream.types import ChatResponse, HttpResponse, TokenUsage, Wire
+from tests.providers.upstream.words import says
 
 
 def parsed(wire: Wire, body: Any) -> ChatResponse:
@@ -44,7 +45,7 @@ def test_the_oldest_tgi_calls_arguments_parameters_in_streams() -> None:
 
 
 def test_a_transcription_is_no_chat_answer_of_cohere() -> None:
-    with pytest.raises(InvalidBody, match="an answer without a message"):
+    with pytest.raises(InvalidBody, check=says("an answer without a message")):
         parsed(Wire.COHERE, {"text": "Spoken words."})
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from providers.upstream.adapters import ADAPTERS
 from providers.upstream.adapters.reported_cost import with_reported_cost
+from providers.upstream.errors import UpstreamError
 from providers.upstream.types import EmbeddingsRequest, HttpResponse, TokenUsage, Wire
+from tests.providers.upstream.words import says
 from tests.usage.payloads import read_stream
 
 USAGE = TokenUsage(input_tokens=1, output_tokens=1)
@@ -94,7 +96,7 @@ def test_R504_a_failed_response_still_cost_what_it_says() -> None:
     parser = ADAPTERS[Wire.OPENAI_RESPONSES].stream_parser()
     events = ADAPTERS[Wire.OPENAI_RESPONSES].event_parser()
     failed = STREAMED[Wire.OPENAI_RESPONSES].replace(b"response.completed", b"response.failed")
-    with pytest.raises(Exception, match="without a reason"):
+    with pytest.raises(UpstreamError, check=says("without a reason")):
         parser.feed(events.feed(failed)[0])
     assert parser.usage == SAID
 

@@ -10,6 +10,7 @@ import pytest
 from providers.upstream import errors
 from providers.upstream.adapters import ADAPTERS
 from providers.upstream.types import Capability, EmbeddingsRequest, FinishReason, HttpResponse, TokenLogprob, TokenUsage, Wire
+from tests.providers.upstream.words import says
 
 ADAPTER = ADAPTERS[Wire.GEMINI]
 USAGE = {"promptTokenCount": 10, "candidatesTokenCount": 4, "thoughtsTokenCount": 6, "totalTokenCount": 20}
@@ -80,9 +81,9 @@ def test_every_finish_reason_has_its_meaning(reason, expected) -> None:
 
 @pytest.mark.parametrize("reason", ["MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "OTHER", "UNEXPECTED_TOOL_CALL"])
 def test_an_answer_the_model_broke_off_never_looks_finished(reason: str) -> None:
-    with pytest.raises(errors.StreamTruncated, match=reason):
+    with pytest.raises(errors.StreamTruncated, check=says(reason)):
         parsed(answer({"text": "a"}, reason=reason))
-    with pytest.raises(errors.StreamTruncated, match=reason):
+    with pytest.raises(errors.StreamTruncated, check=says(reason)):
         streamed(answer({"text": "a"}, reason=None), answer(reason=reason))
 
 

@@ -26,6 +26,7 @@ from providers.upstream.types import (
     Wire,
 )
 from tests.providers.upstream import rig
+from tests.providers.upstream.words import says
 
 ADAPTER = ADAPTERS[Wire.GEMINI]
 VERTEX = "https://us-east5-aiplatform.googleapis.com/v1/projects/p/locations/us-east5/publishers/google"
@@ -207,7 +208,7 @@ def test_what_cannot_be_expressed_is_refused_by_name(changes: dict, field: str) 
 
 @pytest.mark.parametrize(("model", "effort"), [("gemini-2.5-pro", "none"), ("gemini-2.0-flash", "low")])
 def test_reasoning_that_cannot_be_set_is_refused(model: str, effort: str) -> None:
-    with pytest.raises(UnsupportedRequest, match="reasoning_effort"):
+    with pytest.raises(UnsupportedRequest, check=says("reasoning_effort")):
         config(model, reasoning_effort=effort)
 
 
@@ -250,12 +251,12 @@ def test_vertex_embeds_one_text_at_a_time() -> None:
     spec = rig.target(rig.provider(VERTEX), upstream_model="gemini-embedding-2")
     sent = ADAPTER.render_embeddings(EmbeddingsRequest("e", ("a",), 10), spec)
     assert (sent.path, json.loads(sent.body)) == ("/models/gemini-embedding-2:embedContent", {"content": {"parts": [{"text": "a"}]}})
-    with pytest.raises(UnsupportedRequest, match="input"):
+    with pytest.raises(UnsupportedRequest, check=says("input")):
         ADAPTER.render_embeddings(EmbeddingsRequest("e", ("a", "b"), 10), spec)
 
 
 def test_token_ids_are_refused() -> None:
-    with pytest.raises(UnsupportedRequest, match="input"):
+    with pytest.raises(UnsupportedRequest, check=says("input")):
         ADAPTER.render_embeddings(EmbeddingsRequest("e", ((1, 2),), 10), target())
 
 

@@ -1,0 +1,7 @@
+"""One table of every environment variable and what it may be. A start with a wrong one stops, with a line for each; never its value."""
+
+from __future__ import annotations
+
+from aigateway.start_values.table import checks, faults, require
+
+__all__ = ["checks", "faults", "require"]

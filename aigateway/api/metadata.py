@@ -1,0 +1,14 @@
+"""What ``OPTIONS`` tells: the methods. The framework's own answer asks a view for objects and fields it may not have (C09)."""
+
+from __future__ import annotations
+
+from rest_framework.metadata import BaseMetadata
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+
+class Methods(BaseMetadata):
+    """Says what the header ``Allow`` says; everything else stands in the OpenAPI document."""
+
+    def determine_metadata(self, request: Request, view: APIView) -> dict[str, list[str]]:  # noqa: ARG002 - the framework's signature
+        return {"methods": view.allowed_methods}

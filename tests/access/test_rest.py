@@ -1,0 +1,98 @@
+"""S20, S21, C01: every address of the REST surface, asked by everybody, about what is theirs, what is not and what is absent."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.cache import cache
+from django.db import transaction
+from django.test import Client
+
+from tests.access.asking import ask_rest
+from tests.access.cells import Cells
+from tests.access.principals import People, Principal
+from tests.access.rest_rules import METHODS, OPEN, ROUTES, Row
+from tests.access.routes import rest
+from tests.access.world import World
+
+
+def test_every_address_has_a_rule_and_every_rule_an_address() -> None:
+    found = {key for _, key in rest()}
+    assert found == set(ROUTES) | set(OPEN)
+
+
+def _is_about_something(template: str) -> bool:
+    return "<" in template
+
+
+def _ask(client: Client, path: str, method: str, who: Principal) -> int:
+    headers = {"Authorization": f"Bearer {who.key}"} if who.key else {}
+    cache.clear()
+    with transaction.atomic():
+        body = b"{}" if method in ("POST", "PUT", "PATCH") else b""
+        answer = client.generic(method, path, body, "application/json", headers=headers)
+        if answer.streaming:
+            answer.close()
+        transaction.set_rollback(True)
+    return answer.status_code
+
+
+def _client_of(who: Principal) -> Client:
+    client = Client(raise_request_exception=False)
+    if who.user is not None and who.key is None:
+        client.force_login(who.user, "django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+def _expected(row: Row, method: str, who: Principal, *, absent: bool = False) -> int:
+    return row.expected(
+        method, allowed=row.guard(method)(who), is_known=who.known, sent_bad_key=who.key is not None and not who.known, absent=absent
+    )
+
+
+@pytest.mark.django_db
+def test_S20_S21_C01_named_principals_get_what_their_row_says(people: People, world: World) -> None:
+    cells = Cells()
+    for who in people.named:
+        client = _client_of(who)
+        for route, key in rest():
+            for absent in (False, True) if _is_about_something(route.template) else (False,):
+                path = world.address(route.template, absent=absent)
+                for method in METHODS:
+                    expected = OPEN[key].get(method, 405) if key in OPEN else _expected(ROUTES[key], method, who, absent=absent)
+                    cells.check(f"{who} {method} {path}", _ask(client, path, method, who), expected)
+    cells.verdict("REST, named principals")
+
+
+@pytest.mark.django_db
+def test_S20_S21_C01_staff_with_one_permission_gets_what_its_row_says(people: People, world: World) -> None:
+    cells = Cells()
+    guarded = [(route, ROUTES[key]) for route, key in rest() if key in ROUTES]
+    for who in people.one_permission():
+        people.remember(who)
+        for route, row in guarded:
+            path = world.address(route.template)
+            for method in {*row.offers, "PUT", "POST"}:
+                cells.check(f"{who} {method} {path}", ask_rest(path, method, who), _expected(row, method, who))
+    cells.verdict("REST, staff with one permission each")
+
+
+@pytest.mark.django_db
+def test_S20_what_belongs_to_somebody_else_is_as_absent(people: People, world: World) -> None:
+    by_name = {who.name: who for who in people.named}
+    cells = Cells()
+    for name in ("user", "user's key"):
+        who = by_name[name]
+        client = _client_of(who)
+        cells.check(f"{name} deletes another's", _ask(client, "/api/v1/ai/preferences/others", "DELETE", who), 404)
+        headers = {"Authorization": f"Bearer {who.key}"} if who.key else {}
+        listed = client.get("/api/v1/ai/preferences", headers=headers).json()["results"]
+        cells.check(f"{name} lists", [row["context"] for row in listed], ["writing"])
+        own = client.get("/api/v1/ai/usage?start=2026-10-01&end=2026-11-01", headers=headers).json()["totals"]["requests"]
+        cells.check(f"{name} sees the own calls", own, 1)
+    for name in ("other user", "other user's key"):
+        who = by_name[name]
+        headers = {"Authorization": f"Bearer {who.key}"} if who.key else {}
+        seen = _client_of(who).get("/api/v1/ai/usage?start=2026-10-01&end=2026-11-01", headers=headers).json()["totals"]["requests"]
+        cells.check(f"{name} sees no other's calls", seen, 0)
+        cells.check(f"{name} has no other's limits", _client_of(who).get("/api/v1/ai/quota", headers=headers).json()["limits"], [])
+    cells.verdict("REST, own and foreign")

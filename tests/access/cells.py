@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
 
@@ -17,6 +18,6 @@ class Cells:
 
     def verdict(self, name: str) -> None:
         """Every cell as expected; the count is what docs/security.md tells (``pytest -s``)."""
-        print(f"\n{name}: {self.counted} cells, {len(self.unexpected)} unexpected")
+        sys.stdout.write(f"\n{name}: {self.counted} cells, {len(self.unexpected)} unexpected\n")
         shown = "\n".join(self.unexpected[:60])
         assert not self.unexpected, f"{len(self.unexpected)} of {self.counted} cells:\n{shown}"

@@ -71,6 +71,11 @@ def perm(*names: str) -> Need:
     return lambda who: who.is_staff and all(who.has(name) for name in names)
 
 
+def holding(name: str) -> Need:
+    """Anybody with this one, staff or not."""
+    return lambda who: who.has(name)
+
+
 def either(*needs: Need) -> Need:
     return lambda who: any(need(who) for need in needs)
 

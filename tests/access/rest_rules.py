@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tests.access.principals import Need, anyone, both, finance, perm, signed_in, superuser
+from tests.access.principals import Need, anyone, both, finance, holding, perm, signed_in, superuser
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 READS = ("GET", "HEAD", "OPTIONS")
@@ -69,9 +69,7 @@ ROUTES: dict[str, Row] = {
     "admin/exports/<uuid:export_id>/file": Row(FINANCE, {"GET": 404}),
     "admin/exports/<uuid:export_id>/manifest": Row(FINANCE, {"GET": 404}),
     "admin/months": Row(FINANCE, {"GET": 200}),
-    "admin/months/<str:month>/close": Row(
-        always(both(finance, _close := lambda who: who.has("usage.add_closedmonth"))), {"POST": 400}, {"POST": 400}
-    ),
+    "admin/months/<str:month>/close": Row(always(both(finance, holding("usage.add_closedmonth"))), {"POST": 400}, {"POST": 400}),
     "admin/months/<str:month>/file": Row(FINANCE, {"GET": 200}, {"GET": 400}),
     "admin/statements": Row(FINANCE, {"GET": 200, "POST": 400}),
     "admin/statements/<int:statement_id>": Row(FINANCE, {"GET": 200}),

@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.utils.http import quote_etag
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.generics import GenericAPIView, ListAPIView, RetrieveAPIView
@@ -83,6 +83,16 @@ class ModelFilter(django_filters.FilterSet):  # type: ignore[misc]
         return models.filter(Q(name__icontains=text) | Q(display_name__icontains=text))
 
 
+_ETAG = OpenApiParameter("ETag", str, OpenApiParameter.HEADER, response=[200, 304], description="Send it back as `If-None-Match`.")
+_IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="The `ETag` of what you have.")
+
+
+@extend_schema_view(
+    get=extend_schema(
+        parameters=[_ETAG, _IF_NONE_MATCH],
+        responses={200: ModelSerializer(many=True), 304: OpenApiResponse(description="You have it already.")},
+    )
+)
 class ModelListView(ListAPIView[Deployment]):
     """All models of all registered providers, with price, availability and what their traffic was like."""
 

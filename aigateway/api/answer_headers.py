@@ -29,7 +29,11 @@ EVERYWHERE = {
 CHALLENGE = {"WWW-Authenticate": _text("How to say who you are.")}
 WAIT = {"Retry-After": {"description": "Seconds until the same request may succeed.", "schema": {"type": "integer"}}}
 REPLAYED = {"Idempotent-Replayed": _text("`true`: the first answer to this Idempotency-Key, again.")}
-FILE = {"Content-Disposition": _text("The name to save the file under.")}
+FILE = {
+    "Content-Disposition": _text("The name to save the file under."),
+    "Repr-Digest": _text("Of a finished file: its SHA-256 (RFC 9530)."),
+    "X-Accel-Buffering": _text("`no`: proxies pass a stream on as it comes."),
+}
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",

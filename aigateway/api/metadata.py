@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rest_framework.metadata import BaseMetadata
 from rest_framework.request import Request
-from rest_framework.views import APIView
+
+if TYPE_CHECKING:  # the framework reads its settings while it defines this class
+    from rest_framework.views import APIView
 
 
 class Methods(BaseMetadata):

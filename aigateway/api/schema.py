@@ -36,7 +36,7 @@ DESCRIPTIONS = {
     "400": "The request is malformed or has wrong values; `fields` names them.",
     "401": "No valid API key and no session.",
     "403": "The caller may not do this.",
-    "404": "There is no such resource, or it belongs to somebody else.",
+    "404": "There is no such resource or page, or it belongs to somebody else.",
     "406": "`Accept` asks for something else than this answer can be.",
     "409": "A request with this `Idempotency-Key` is being answered; see `Retry-After`.",
     "413": "The body is too large.",
@@ -73,7 +73,7 @@ class AutoSchema(openapi.AutoSchema):
             statuses += ["400", "409", "413", "415", "422"]
         elif self._get_parameters():
             statuses.append("400")
-        if "{" in self.path:
+        if "{" in self.path or self._is_list_view() or any(each["name"] == "page" for each in self._get_parameters()):
             statuses.append("404")
         return statuses
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,14 @@ import pytest
 from tests.access.principals import People, build_people
 from tests.access.world import World, build_world
 from tests.providers.fake_provider import fake_provider
+
+
+@pytest.fixture(autouse=True)
+def _no_log() -> Iterator[None]:
+    """Tens of thousands of refusals are the point here; a line for each takes longer than the answer."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ ROUTES: dict[str, Row] = {
     "admin/exports/<uuid:export_id>/file": Row(FINANCE, {"GET": 404}),
     "admin/exports/<uuid:export_id>/manifest": Row(FINANCE, {"GET": 404}),
     "admin/months": Row(FINANCE, {"GET": 200}),
-    "admin/months/<str:month>/close": Row(always(both(finance, holding("usage.add_closedmonth"))), {"POST": 400}, {"POST": 400}),
+    "admin/months/<str:month>/close": Row(always(both(finance, holding("usage.add_closedmonth"))), {"POST": 201}, {"POST": 400}),
     "admin/months/<str:month>/file": Row(FINANCE, {"GET": 200}, {"GET": 400}),
     "admin/statements": Row(FINANCE, {"GET": 200, "POST": 400}),
     "admin/statements/<int:statement_id>": Row(FINANCE, {"GET": 200}),

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.db import transaction
 from django.test import Client
 
 from tests.access.principals import People
@@ -14,6 +13,7 @@ from tests.access.rest_rules import ROUTES
 from tests.access.routes import rest
 from tests.access.world import World
 from tests.api_contract.document import document
+from tests.undone import undone
 
 pytestmark = pytest.mark.django_db
 
@@ -55,9 +55,8 @@ def test_S23_every_field_of_every_model_is_refused_by_name_where_it_is_not_descr
 
 
 def _refused(client: Client, method: str, path: str, body: dict[str, Any]) -> set[str]:
-    with transaction.atomic():
+    with undone():
         answer = client.generic(method, path, _json(body), "application/json")
-        transaction.set_rollback(True)
     return set(answer.json().get("error", {}).get("fields", {})) if answer.status_code == 400 else set()
 
 

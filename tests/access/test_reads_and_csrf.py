@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission
-from django.db import connection, transaction
+from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import NoReverseMatch, reverse
@@ -18,6 +18,7 @@ from tests.access.principals import People
 from tests.access.rest_rules import OPEN, ROUTES
 from tests.access.routes import control_plane, rest
 from tests.access.world import World
+from tests.undone import undone
 
 pytestmark = pytest.mark.django_db
 
@@ -70,9 +71,8 @@ def test_S25_every_write_of_a_session_wants_the_token(people: People, world: Wor
         if key in OPEN or key in UNSIGNED:
             continue
         for method in set(ROUTES[key].offers) - {"GET"}:
-            with CaptureQueriesContext(connection) as captured, transaction.atomic():
+            with CaptureQueriesContext(connection) as captured, undone():
                 answer = client.generic(method, world.address(route.template), b"{}", "application/json")
-                transaction.set_rollback(True)
             if answer.status_code != 403 or answer.json()["error"]["code"] != "csrf_failed":
                 passed.append(f"{method} /{route.template}: {answer.status_code}")
             passed += [f"{route.template}: {query['sql'][:80]}" for query in captured if WRITES.match(query["sql"])]
@@ -120,9 +120,8 @@ def test_S22_staff_that_may_only_look_changes_nothing_by_a_forged_form(people: P
                 continue
             posts.append((url, {**forged, "post": "yes", "name": "forged", "label": "forged"}))
         for url, body in posts:
-            with CaptureQueriesContext(connection) as captured, transaction.atomic():
+            with CaptureQueriesContext(connection) as captured, undone():
                 client.post(url, body)
-                transaction.set_rollback(True)
             wrote = [query["sql"] for query in captured if WRITES.match(query["sql"]) and "django_session" not in query["sql"]]
             changed += [f"{url} {body.get('action', '')}: {sql[:100]}" for sql in wrote]
     assert changed == []

@@ -63,16 +63,18 @@ def build_world(base_url: str, user: User, other: User) -> World:
     HealthCheck.objects.create(provider=provider, status="green", latency_ms=1.5)
     job = HealthCheckJob.objects.create(provider=provider, requested_by=user)
     Route.objects.create(name="fast").choices.create(deployment=small)
-    for owner, context in ((user, "writing"), (other, "writing"), (other, "others")):
-        Preference.objects.create(user=owner, context=context, deployment=small)
+    for owner in User.objects.all():
+        for context in ("default", "writing"):
+            Preference.objects.create(user=owner, context=context, deployment=small)
+    Preference.objects.create(user=other, context="others", deployment=small)
     Budget.objects.create(scope="user", user=user, cap_nano=10**12)
     RateLimit.objects.create(scope="user", user=user, measure="requests", window="minute", limit=100_000)
     post(line(user_id=user.pk, dispatched_at=datetime(2026, 10, 15, 12, tzinfo=UTC)))
     export = Export.objects.create(format="csv", query={"month": MONTH}, status=Export.Status.FAILED, error="no", created_at=now)
-    return World(provider, small, proposal, _statement(now), export, job, user)
+    return World(provider, small, proposal, statement_with_a_finding(now), export, job, user)
 
 
-def _statement(now: datetime) -> Statement:
+def statement_with_a_finding(now: datetime) -> Statement:
     summary = {
         "billed_nano": 5, "ledger_nano": 4, "variance_nano": 1, "split_nano": {"price": 1}, "lines": {"price": 1}, "file_lines": 1,
         "rounded_lines": 0,

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import requests
 from django.core.cache import cache
-from django.db import transaction
 from django.test import Client
 
 from tests.api_contract.document import Surroundings, cases_of_each, every_case, loaded, operations, run
 from tests.api_contract.judging import Findings
 from tests.api_contract.world import World, build_world
 from tests.providers.fake_provider import fake_provider
+from tests.undone import undone
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.timeout(600)]
 
@@ -55,7 +55,7 @@ def send(world: World) -> Callable[[Any, Surroundings], Any]:
         body = prepared.body or b""
         content_type = headers.pop("Content-Type", "")
         cache.clear()
-        with transaction.atomic():
+        with undone():
             answer = clients.get(beside.who, clients["key"]).generic(
                 prepared.method,
                 prepared.url.removeprefix(BASE),
@@ -64,7 +64,6 @@ def send(world: World) -> Callable[[Any, Surroundings], Any]:
                 headers=headers,
             )
             content = b"".join(answer.streaming_content) if answer.streaming else answer.content
-            transaction.set_rollback(True)
         return _answer(prepared, answer, content)
 
     return sent

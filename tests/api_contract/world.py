@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -11,9 +11,10 @@ from django.utils import timezone
 
 from preferences.models import Preference
 from providers.models import Credential, Deployment, HealthCheck, HealthCheckJob, Price, PriceProposal, Provider
+from tests.access.world import statement_with_a_finding
 from tests.usage.lines import line, post
 from usage.keys.actions import create_api_key
-from usage.models import Budget, Export, Statement, StatementLine, Tier
+from usage.models import Budget, Export, Statement, Tier
 
 EXPORT_ID = UUID("11111111-2222-4333-8444-555555555555")
 JOB_ID = UUID("21111111-2222-4333-8444-555555555555")
@@ -74,9 +75,5 @@ def build_world(base_url: str) -> World:
         )
     )
     Export.objects.create(id=EXPORT_ID, format="csv", query={"month": "2026-10"}, status=Export.Status.FAILED, error="no", created_at=now)
-    day = datetime(2026, 11, 15, tzinfo=UTC).date()
-    statement = Statement.objects.create(
-        provider_slug="sim", layout="openai", file_name="a.csv", file_sha256="0" * 64, starts_on=day, ends_on=day, uploaded_at=now
-    )  # fmt: skip
-    StatementLine.objects.create(statement=statement, number=1, finding="price", day=day, model_name="small", billed_nano=5, ledger_nano=4)
+    statement = statement_with_a_finding(now)
     return World(root, plain, root_key, plain_key, provider, model, proposal, statement)

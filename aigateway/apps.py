@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
 
 
 class AIGatewayConfig(AppConfig):
@@ -7,3 +8,16 @@ class AIGatewayConfig(AppConfig):
 
     def ready(self) -> None:
         from aigateway import celery, checks  # noqa: F401 - makes our Celery application the current one, registers our checks
+        from aigateway.access import trail
+
+        trail.register()
+
+
+class AdminConfig(admin_apps.AdminConfig):
+    """Django's admin; when every app has registered its pages, ours take the place of the libraries'."""
+
+    def ready(self) -> None:
+        super().ready()
+        from aigateway.access import pages
+
+        pages.replace()

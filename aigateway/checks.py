@@ -61,6 +61,22 @@ def admin_lists_are_not_editable(**_: Any) -> list[CheckMessage]:
     ]
 
 
+@register(Tags.admin)
+def admin_actions_ask(**_: Any) -> list[CheckMessage]:
+    """Django offers an action that names no permission to everybody who may see the list (C01); so do libraries."""
+    return [
+        Error(
+            f"The action {name} of {type(page).__name__} asks for nothing but looking.",
+            hint="Give it permissions=[...] other than view.",
+            obj=model,
+            id="aigateway.E008",
+        )
+        for model, page in admin.site._registry.items()
+        for function, name, _description in page._get_base_actions()
+        if not {*getattr(function, "allowed_permissions", ())} - {"view"}
+    ]
+
+
 @register(Tags.database)
 def database_is_supported(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     messages: list[CheckMessage] = []

@@ -55,7 +55,7 @@ INSTALLED_APPS = [
     "providers",
     "usage",
     "preferences",
-    "django.contrib.admin",
+    "aigateway.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -82,7 +82,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "auditlog.middleware.AuditlogMiddleware",
+    "aigateway.api.origin.OriginMiddleware",
     "axes.middleware.AxesMiddleware",
     "aigateway.idempotency.middleware.IdempotencyMiddleware",
 ]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from auditlog.context import auditlog_value, set_actor
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 
 from preferences.models import DEFAULT_CONTEXT, Preference
+from providers.audit import Actor, audited
 from providers.models import ConfigVersion, Deployment, Provider
 from providers.upstream.types import HealthStatus
 
@@ -87,7 +86,7 @@ def set_preference(user: User, context: str, provider: str | None, model: str, s
     reason = unavailable_reason(deployment)
     if reason:
         raise ModelUnavailable(f"The model '{deployment}' is not available: {reason}.")
-    with transaction.atomic(), _audited(user):
+    with transaction.atomic(), audited(Actor.of(user)):
         others = Preference.objects.filter(user=user).exclude(context=context).count()
         if others >= CONTEXTS_PER_USER_MAX:
             raise ContextInvalid(f"At most {CONTEXTS_PER_USER_MAX} contexts can have a preference; delete one first.")
@@ -99,7 +98,7 @@ def set_preference(user: User, context: str, provider: str | None, model: str, s
 def delete_preference(user: User, context: str = DEFAULT_CONTEXT, scope: Scope = EVERYTHING) -> None:
     """Raises ``PreferenceAbsent`` when nothing is stored for the context."""
     _check_context(context, scope)
-    with transaction.atomic(), _audited(user):
+    with transaction.atomic(), audited(Actor.of(user)):
         deleted, _ = Preference.objects.filter(user=user, context=context).delete()
         if not deleted:
             raise PreferenceAbsent(f"No preference is stored for the context '{context}'.")
@@ -108,7 +107,7 @@ def delete_preference(user: User, context: str = DEFAULT_CONTEXT, scope: Scope =
 
 def delete_preferences(user: User, scope: Scope = EVERYTHING) -> None:
     """Deletes all of a user's preferences that the caller's key may touch; raises ``PreferenceAbsent`` when there is none."""
-    with transaction.atomic(), _audited(user):
+    with transaction.atomic(), audited(Actor.of(user)):
         rows = Preference.objects.filter(user=user)
         if scope.contexts is not None:
             rows = rows.filter(context__in=scope.contexts)
@@ -132,21 +131,6 @@ def unavailable_reason(deployment: Deployment) -> str:
     if deployment.provider.health == HealthStatus.RED:
         return "its provider does not answer"
     return ""
-
-
-@contextmanager
-def _audited(user: User) -> Iterator[None]:
-    """Audit entries written inside name ``user``, also where an API key and not the session says who it is.
-
-    auditlog's own context forgets the outer one, so the middleware's is put back afterwards.
-    """
-    origin: dict[str, Any] = auditlog_value.get(None) or {}
-    token = auditlog_value.set(origin)
-    try:
-        with set_actor(user, origin.get("remote_addr"), origin.get("remote_port")):
-            yield
-    finally:
-        auditlog_value.reset(token)
 
 
 def _check_context(context: str, scope: Scope) -> None:

@@ -21,5 +21,8 @@ class ProvidersConfig(AppConfig):
     def ready(self) -> None:
         from auditlog.registry import auditlog
 
+        from providers import audit
+
+        audit.connect()
         for model, left_out in AUDITED.items():
             auditlog.register(self.get_model(model), exclude_fields=left_out)

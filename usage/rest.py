@@ -8,7 +8,7 @@ from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BaseRenderer
@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from usage.models import FINANCE_GROUP
+from usage.teams import owned_teams
 
 PRIVATE = {"Cache-Control": "private, no-store"}
 
@@ -57,6 +58,32 @@ class IsFinance(BasePermission):
         if user.is_staff and user.has_perm("usage.view_ledgerentry"):
             return True
         return user.is_superuser or user.groups.filter(name=FINANCE_GROUP).exists()
+
+
+class SeesReports(IsFinance):
+    """Finance, and owners of teams for the reports of their teams: see ``team_for``."""
+
+    message = "Usage and costs are open to finance staff, and to owners for their teams."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return super().has_permission(request, view) or bool(owned_teams(request.user))
+
+
+def team_for(request: Request, asked: int | None) -> int | None:
+    """The team whose lines a report is made of. Finance chooses; an owner has his own, and all others are absent for him.
+
+    Raises ``NotFound`` for a team that is not his, ``ValidationError`` when he has several and names none.
+    """
+    if IsFinance().has_permission(request, APIView()):
+        return asked
+    owned = owned_teams(request.user)
+    if asked is None and len(owned) == 1:
+        return next(iter(owned))
+    if asked is None:
+        raise ValidationError({"team": [f"Name one of your teams: {', '.join(map(str, sorted(owned)))}."]})
+    if asked not in owned:
+        raise NotFound("There is no such team.")
+    return asked
 
 
 class StrictSerializer(serializers.Serializer[Any]):

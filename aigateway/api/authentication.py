@@ -10,6 +10,7 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from aigateway.api.errors import ServiceUnavailable
+from providers.audit import acting
 from usage import keys
 from usage.models import ApiKey
 
@@ -36,6 +37,7 @@ class ApiKeyAuthentication(authentication.BaseAuthentication):
         stored = keys.NO_KEY if key is None else bytes(key.secret_sha256)
         if not keys.matches(stored, plaintext) or key is None or not _is_usable(key):
             raise AuthenticationFailed(INVALID)
+        acting(key.user, f"API key {key.pk}")
         return key.user, key
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - the framework's signature

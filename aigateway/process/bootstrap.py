@@ -16,6 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from aigateway.schedules import SCHEDULES
 from providers import actions, environment
 from providers.audit import SYSTEM
 from providers.models import Provider, RoutingConfiguration
@@ -29,30 +30,6 @@ from usage.models import FINANCE_GROUP, ApiKey
 SIMULATOR_SLUG = "simulator"
 FIRST_KEY_NAME = "first key"
 FINANCE_PERMISSIONS = ("view_ledgerentry", "view_usagetotal", "view_budget", "view_budgetperiod")
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """One line of the beat schedule. A message nobody took within the interval is dropped: the next one does the work."""
-
-    name: str
-    task: str
-    every_s: int
-
-
-SCHEDULES = (
-    Schedule("check the health of providers", "providers.check_providers", 300),
-    Schedule("do health checks whose wake-up was lost", "providers.sweep_health_check_jobs", 60),
-    Schedule("drop old probe results", "providers.sweep_history", 86_400),
-    Schedule("close attempts of processes that died", "usage.sweep", 15),
-    Schedule("sum up the days", "usage.roll_up", 60),
-    Schedule("seal finished days of the ledger", "usage.seal", 3600),
-    Schedule("tell of budgets that run out", "aigateway.deliver_alerts", 60),
-    Schedule("drop old bookkeeping", "usage.prune", 3600),
-    Schedule("make exports whose wake-up was lost", "usage.make_waiting_exports", 60),
-    Schedule("export the month before", "usage.ensure_monthly_export", 3600),
-    Schedule("drop exports after 90 days", "usage.prune_exports", 86_400),
-)
 
 
 class SeedRefused(Exception):

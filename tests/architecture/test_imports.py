@@ -8,9 +8,11 @@ from tests.architecture import source
 
 SEAMS_OF_PROVIDERS = (
     "providers",
+    "providers.audit",
     "providers.clock",
     "providers.fields",
     "providers.models",
+    "providers.rights",
     "providers.upstream",
     "providers.upstream.types",
 )

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from usage.budgets.actions import set_budget
 from usage.budgets.alerts import note_crossed, undelivered
 from usage.budgets.binding import budgets_for, team_of
+from usage.budgets.tiers import limits_of, set_account, set_tier_limit
 
-__all__ = ["budgets_for", "note_crossed", "team_of", "undelivered"]
+__all__ = [
+    "budgets_for",
+    "limits_of",
+    "note_crossed",
+    "set_account",
+    "set_budget",
+    "set_tier_limit",
+    "team_of",
+    "undelivered",
+]

@@ -104,7 +104,7 @@ class ExportAdmin(FinanceAdmin):
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(reverse("admin:usage_export_changelist"))
 
-    @admin.action(description="Start again what failed", permissions=["view"])
+    @admin.action(description="Start again what failed", permissions=["add"])
     def restart_exports(self, request: HttpRequest, queryset: QuerySet[Export]) -> None:
         for export in queryset:
             try:

@@ -17,7 +17,7 @@ from usage.exports.months import BillingMonths
 from usage.exports.serializers import CostsQuerySerializer
 from usage.models import LedgerEntry
 from usage.reports import Asked, CostReportSerializer, cost_report, lines_in, snapshot
-from usage.rest import PRIVATE, FormatParameterNegotiation, IsFinance, checked_query
+from usage.rest import PRIVATE, FormatParameterNegotiation, SeesReports, checked_query, team_for
 
 
 class CostsView(GenericAPIView[LedgerEntry]):
@@ -25,7 +25,7 @@ class CostsView(GenericAPIView[LedgerEntry]):
 
     queryset = LedgerEntry.objects.none()
     serializer_class = CostReportSerializer
-    permission_classes = (IsFinance,)
+    permission_classes = (SeesReports,)
     content_negotiation_class = FormatParameterNegotiation
     filter_backends = ()
 
@@ -42,7 +42,7 @@ class CostsView(GenericAPIView[LedgerEntry]):
     )
     def get(self, request: Request) -> HttpResponseBase:
         wanted = checked_query(CostsQuerySerializer, request)
-        asked = Asked(wanted["period"], wanted["only"])
+        asked = Asked(wanted["period"], wanted["only"].of_team(team_for(request, wanted["only"].team_id)))
         if wanted["format"] != "json":
             source = fixed(lines_in(asked.period, asked.only), BillingMonths.current())
             stem = f"costs_{asked.period.start}_{asked.period.end}"

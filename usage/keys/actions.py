@@ -1,18 +1,27 @@
-"""Every write to API keys. Each owns its transaction, announces itself and is audited."""
+"""Every write to API keys. Each owns its transaction, announces itself, is audited and keeps the one rule of rights.
+
+A key can do what its owner can, so it is as good as the account.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import AbstractBaseUser, User
+from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from providers import rights
+from providers.audit import SYSTEM, Actor, audited
 from providers.models import ConfigVersion
+from usage import teams
 from usage.errors import ActionRefused
 from usage.keys import form
 from usage.models import ApiKey
+
+FOR_YOURSELF = "You make keys for yourself; for others a superuser does, or the owner of their team."
 
 
 def create_api_key(
@@ -23,11 +32,14 @@ def create_api_key(
     allowed_models: Iterable[str] = (),
     allowed_contexts: Iterable[str] = (),
     expires_at: datetime | None = None,
+    actor: Actor = SYSTEM,
 ) -> tuple[ApiKey, str]:
     """Makes a key and returns it with its plaintext, which is stored nowhere and cannot be had again.
 
-    ``secret`` is a plaintext chosen by the caller. Raises ``ActionRefused`` when it is unusable or taken.
+    ``secret`` is a plaintext chosen by the caller. Raises ``ActionRefused`` when it is unusable or taken, ``PermissionDenied``
+    when the actor may not make keys for this user.
     """
+    check_maker(user, actor)
     plaintext = form.new_key() if secret is None else secret
     key_id = form.lookup_id(plaintext)
     if key_id is None:
@@ -42,7 +54,7 @@ def create_api_key(
         expires_at=expires_at,
     )
     try:
-        with transaction.atomic():
+        with transaction.atomic(), audited(actor):
             key.save(force_insert=True)
             ConfigVersion.bump(f"key:{key_id}")
     except IntegrityError as error:
@@ -51,11 +63,17 @@ def create_api_key(
 
 
 def update_api_key(
-    key: ApiKey, *, name: str, allowed_models: Iterable[str], allowed_contexts: Iterable[str], expires_at: datetime | None
+    key: ApiKey,
+    *,
+    name: str,
+    allowed_models: Iterable[str],
+    allowed_contexts: Iterable[str],
+    expires_at: datetime | None,
+    actor: Actor = SYSTEM,
 ) -> ApiKey:
-    """Changes what a key may do, at once and everywhere."""
-    with transaction.atomic():
-        key = ApiKey.objects.select_for_update().get(pk=key.pk)
+    """Changes what a key may do, at once and everywhere. Its owner stays. Raises ``PermissionDenied``."""
+    with transaction.atomic(), audited(actor):
+        key = _locked(key, actor)
         key.name = name
         key.allowed_models = [*allowed_models]
         key.allowed_contexts = [*allowed_contexts]
@@ -65,12 +83,26 @@ def update_api_key(
     return key
 
 
-def revoke_api_key(key: ApiKey) -> ApiKey:
-    """Ends a key for good. Revoking it again keeps the first date."""
-    with transaction.atomic():
-        key = ApiKey.objects.select_for_update().get(pk=key.pk)
+def revoke_api_key(key: ApiKey, *, actor: Actor = SYSTEM) -> ApiKey:
+    """Ends a key for good. Revoking it again keeps the first date. Raises ``PermissionDenied``."""
+    with transaction.atomic(), audited(actor):
+        key = _locked(key, actor)
         if key.revoked_at is None:
             key.revoked_at = timezone.now()
             key.save(update_fields=["revoked_at"])
             ConfigVersion.bump(f"key:{key.pk}")
     return key
+
+
+def check_maker(user: AbstractBaseUser, actor: Actor) -> None:
+    """Raises ``PermissionDenied`` unless the actor may make keys for ``user``."""
+    is_own = actor.user is not None and user.pk == actor.user.pk
+    if not actor.is_superuser and not is_own and not (isinstance(user, User) and teams.manages(actor, user)):
+        raise PermissionDenied(FOR_YOURSELF)
+
+
+def _locked(key: ApiKey, actor: Actor) -> ApiKey:
+    """The key as it is now. Raises ``PermissionDenied`` when its account may do more than the actor."""
+    found = ApiKey.objects.select_for_update(of=("self",)).select_related("user").get(pk=key.pk)
+    rights.check_account(found.user, actor)
+    return found

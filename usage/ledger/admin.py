@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import Q
 
 from providers.fields import dollars, short_dollars
-from usage.admin_bases import RecordAdmin
+from usage.admin_bases import RecordAdmin, TeamAdmin
 from usage.models import Attempt, LedgerDay, LedgerEntry
 
 
@@ -22,12 +23,17 @@ class AttemptAdmin(RecordAdmin):
         return short_dollars(attempt.hold_nano)
 
 
-class LedgerEntryAdmin(RecordAdmin):
+class LedgerEntryAdmin(RecordAdmin, TeamAdmin):
+    """Owners of teams see the lines of their teams."""
+
     list_display = ("posted_at", "target", "cost", "basis", "tokens_in", "tokens_out", "user_id", "context", "kind", "error_code",
                     "request_id", "attempt_no")  # fmt: skip
     list_filter = ("kind", "basis", "provider_slug", "context")
     search_fields = ("request_id", "upstream_id", "model_name", "api_key_id")
     date_hierarchy = "posted_at"
+
+    def within(self, teams_owned: frozenset[int]) -> Q:
+        return Q(team_id__in=teams_owned)
 
     @admin.display(description="Model", ordering="model_name")
     def target(self, entry: LedgerEntry) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from usage.limits.actions import set_rate_limit
 from usage.limits.binding import rate_limits_for
 from usage.limits.limiter import RateLimiter, asks_for, exceeded, serve, tightest
 from usage.limits.redis_connection import COMMAND_S, CONNECT_S, evicting_policy
@@ -24,6 +25,7 @@ __all__ = [
     "exceeded",
     "rate_limits_for",
     "serve",
+    "set_rate_limit",
     "shown_rate_limits",
     "tightest",
 ]

@@ -21,6 +21,7 @@ from usage.models.ledger import Attempt, GatewayProcess, LedgerDay, LedgerEntry
 from usage.models.limits import RateLimit
 from usage.models.statements import Statement, StatementLine
 from usage.models.subscriptions import Entitlement
+from usage.models.teams import TeamOwner
 from usage.models.totals import (
     RollUp,
     UsageByCard,
@@ -55,6 +56,7 @@ __all__ = [
     "RollUp",
     "Statement",
     "StatementLine",
+    "TeamOwner",
     "Tier",
     "TierLimit",
     "UsageByCard",

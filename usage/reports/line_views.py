@@ -22,7 +22,7 @@ from usage.money import COUNTS
 from usage.reports.answers import opening
 from usage.reports.line_serializers import LinePageSerializer, LinesQuerySerializer
 from usage.reports.questions import lines_in
-from usage.rest import PRIVATE, IsFinance, checked_query
+from usage.rest import PRIVATE, SeesReports, checked_query, team_for
 
 
 class LinesView(GenericAPIView[LedgerEntry]):
@@ -30,7 +30,7 @@ class LinesView(GenericAPIView[LedgerEntry]):
 
     queryset = LedgerEntry.objects.none()
     serializer_class = LinePageSerializer
-    permission_classes = (IsFinance,)
+    permission_classes = (SeesReports,)
     filter_backends = ()
     pagination_class = None
 
@@ -43,7 +43,7 @@ class LinesView(GenericAPIView[LedgerEntry]):
     def get(self, request: Request) -> Response:
         wanted = checked_query(LinesQuerySerializer, request)
         size: int = wanted["page_size"]
-        lines = lines_in(wanted["period"], wanted["only"])
+        lines = lines_in(wanted["period"], wanted["only"].of_team(team_for(request, wanted["only"].team_id)))
         if "cursor" in wanted:
             cursor = _Cursor.read(wanted["cursor"])
             before = Q(dispatched_at__lt=cursor.at) | Q(dispatched_at=cursor.at, pk__lt=cursor.line)

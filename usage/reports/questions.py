@@ -7,7 +7,7 @@ requests, like costs, add up over any groups.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any, Final
@@ -97,6 +97,9 @@ class LineFilter:
     key: str | None = None
     context: str | None = None
     team_id: int | None = None
+
+    def of_team(self, team_id: int | None) -> LineFilter:
+        return replace(self, team_id=team_id)
 
     @property
     def conditions(self) -> dict[str, str | int]:

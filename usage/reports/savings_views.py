@@ -16,7 +16,7 @@ from usage.reports.answers import opening
 from usage.reports.savings import FreeUse, Savings, savings
 from usage.reports.savings_serializers import SavingsQuerySerializer, SavingsSerializer
 from usage.reports.sums import Asked, snapshot
-from usage.rest import PRIVATE, IsFinance, checked_query
+from usage.rest import PRIVATE, SeesReports, checked_query, team_for
 
 HOW: Final = {
     "cache": "Cached tokens at the input rate of the card on each line, less what was paid for them; writing them is set against it.",
@@ -31,7 +31,7 @@ HOW: Final = {
 class SavingsView(GenericAPIView[LedgerEntry]):
     queryset = LedgerEntry.objects.none()
     serializer_class = SavingsSerializer
-    permission_classes = (IsFinance,)
+    permission_classes = (SeesReports,)
     filter_backends = ()
     pagination_class = None
 
@@ -43,7 +43,7 @@ class SavingsView(GenericAPIView[LedgerEntry]):
     )
     def get(self, request: Request) -> Response:
         wanted = checked_query(SavingsQuerySerializer, request)
-        asked = Asked(wanted["period"], wanted["only"])
+        asked = Asked(wanted["period"], wanted["only"].of_team(team_for(request, wanted["only"].team_id)))
         with snapshot():
             return Response({**opening(asked.period), **_shown_savings(savings(asked, wanted.get("compare_with")))}, headers=PRIVATE)
 

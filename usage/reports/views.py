@@ -22,7 +22,7 @@ from usage.reports.serializers import (
     shown_totals,
 )
 from usage.reports.sums import Asked, Groups, snapshot, sums
-from usage.rest import PRIVATE, IsFinance, checked_query
+from usage.rest import PRIVATE, SeesReports, checked_query, team_for
 
 
 class OwnUsageView(GenericAPIView[LedgerEntry]):
@@ -52,7 +52,7 @@ class UsageView(GenericAPIView[LedgerEntry]):
 
     queryset = LedgerEntry.objects.none()
     serializer_class = UsageReportSerializer
-    permission_classes = (IsFinance,)
+    permission_classes = (SeesReports,)
     filter_backends = ()
 
     @extend_schema(
@@ -64,7 +64,7 @@ class UsageView(GenericAPIView[LedgerEntry]):
     def get(self, request: Request) -> Response:
         wanted = checked_query(UsageQuerySerializer, request)
         by: list[Dimension] = wanted["group_by"]
-        asked = Asked(wanted["period"], wanted["only"])
+        asked = Asked(wanted["period"], wanted["only"].of_team(team_for(request, wanted["only"].team_id)))
         with snapshot():
             page: Any = self.paginate_queryset(Groups(asked, by))  # type: ignore[arg-type] # it counts and slices
             listed = self.get_paginated_response([shown_group(group) for group in questions.named(page, by)])

@@ -51,13 +51,13 @@ class WhatIfForm(forms.Form):
 
 
 class WhatIfPage(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Adds the page to the admin of the ledger; who may view that may ask."""
+    """Adds the page to the admin of the ledger; who may view all of that may ask."""
 
     def get_urls(self) -> list[URLPattern]:
         return [path("what-if/", self.admin_site.admin_view(self.what_if_view), name="usage_what_if"), *super().get_urls()]
 
     def what_if_view(self, request: HttpRequest) -> HttpResponse:
-        if not self.has_view_permission(request):
+        if not request.user.has_perm("usage.view_ledgerentry"):
             raise PermissionDenied
         month = month_around(clock.database_now())
         form = WhatIfForm(request.GET) if request.GET else WhatIfForm(initial={"start": month.start, "end": month.end})

@@ -1,0 +1,66 @@
+"""Teams and who administers them: what an owner sees and manages of his teams, and nothing besides.
+
+An owner needs to be staff to reach the pages, and no model permission at all. Owning a team is a role: only superusers give it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from django.contrib.auth.models import AnonymousUser, Group, User
+from django.db.models import Q, QuerySet
+
+from providers import rights
+from providers.audit import Actor
+from providers.rights import RoleSource
+from usage.models import FINANCE_GROUP, TeamOwner
+
+FINANCE: Final = "finance"
+
+
+def owned_teams(user: User | AnonymousUser) -> frozenset[int]:
+    """Ids of the groups this person administers; none while the account is inactive."""
+    if not user.is_authenticated or not user.is_active:
+        return frozenset()
+    return frozenset(TeamOwner.objects.filter(user=user.pk).values_list("team_id", flat=True))
+
+
+def members_of(teams: frozenset[int]) -> QuerySet[User]:
+    return User.objects.filter(groups__in=teams).distinct()
+
+
+def manageable_members(actor: Actor) -> QuerySet[User]:
+    """Members of the actor's teams that may do no more than the actor does."""
+    if actor.user is None:
+        return User.objects.none()
+    members = members_of(owned_teams(actor.user))
+    return members.filter(pk__in=[member.pk for member in members if not rights.is_stronger(member, actor)])
+
+
+def manages(actor: Actor, account: User) -> bool:
+    """Whether the actor administers a team of this account and the account is not stronger."""
+    if actor.user is None:
+        return False
+    teams = owned_teams(actor.user)
+    return bool(teams) and account.groups.filter(pk__in=teams).exists() and not rights.is_stronger(account, actor)
+
+
+def budgets_within(teams: frozenset[int]) -> Q:
+    """A condition on budgets: those of the teams, of their members and of their members' keys."""
+    members = User.objects.filter(groups__in=teams)
+    return Q(scope="team", team__in=teams) | Q(scope="user", user__in=members) | Q(scope="key", api_key__user__in=members)
+
+
+def _roles_of_account(user_id: int) -> Iterator[str]:
+    if Group.objects.filter(user=user_id, name=FINANCE_GROUP).exists():
+        yield FINANCE
+    yield from (f"owner of team {team}" for team in TeamOwner.objects.filter(user=user_id).values_list("team_id", flat=True))
+
+
+def _roles_of_group(group: Group) -> Iterator[str]:
+    if group.name == FINANCE_GROUP:
+        yield FINANCE
+
+
+ROLES: Final = RoleSource(_roles_of_account, _roles_of_group)

@@ -6,18 +6,21 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from django.db import InterfaceError, OperationalError, close_old_connections
 
 from aigateway import errors
+from aigateway.api.credentials import AmbiguousKey, sent_key
 from preferences.resolve import PreferenceRecord, load_for_user
 from providers.registry import EVERYTHING
+from providers.upstream.types import NameList
 from usage.budgets import budgets_for, team_of
-from usage.keys import KeyRecord, load_key, lookup_id, matches, touch_keys
+from usage.keys import KeyRecord, Scope, load_key, lookup_id, matches, touch_keys
 from usage.ledger import BudgetRef
 from usage.limits import Limit, rate_limits_for
 from usage.subscriptions import EntitlementRecord, entitlements_of
@@ -35,13 +38,14 @@ class Caller:
     user_id: int
     username: str
     api_key_id: str
-    allowed_models: frozenset[str] | None
-    allowed_contexts: frozenset[str] | None
+    allowed_models: NameList | None
+    allowed_contexts: NameList | None
     preferences: tuple[PreferenceRecord, ...]
     budgets: tuple[BudgetRef, ...]
     team_id: int | None = None
     entitlements: tuple[EntitlementRecord, ...] = ()
     rate_limits: tuple[Limit, ...] = ()
+    scopes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +68,15 @@ class CallerDirectory:
         self._generation = 0
         self._used: set[str] = set()
 
-    async def authenticate(self, authorization: str, x_api_key: str) -> Caller:
-        """Raises ``GatewayError``: 401 for a missing or bad key, 503 when the database cannot say."""
-        plaintext = presented_key(authorization, x_api_key)
+    async def authenticate(self, plaintext: str) -> Caller:
+        """Raises ``GatewayError``: 401 for a bad key, 403 for one that is not for inference, 503 when the database cannot say."""
+        caller = await self.identify(plaintext)
+        if Scope.INFERENCE not in caller.scopes:
+            raise errors.scope_missing(Scope.INFERENCE)
+        return caller
+
+    async def identify(self, plaintext: str) -> Caller:
+        """Whose key it is, whatever it may do. Raises ``GatewayError``: 401 for a bad key, 503 when the database cannot say."""
         key_id = lookup_id(plaintext)
         if key_id is None:
             raise errors.invalid_key()
@@ -125,14 +135,15 @@ class CallerDirectory:
         return entry
 
 
-def presented_key(authorization: str, x_api_key: str) -> str:
-    """The key from ``Authorization: Bearer`` or ``X-API-Key``; raises ``GatewayError`` 401 when there is none."""
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    if x_api_key:
-        return x_api_key
-    raise errors.missing_key()
+def presented_key(meta: Mapping[str, Any]) -> str:
+    """The key of a request; raises ``GatewayError`` 401 when there is none, or two."""
+    try:
+        plaintext = sent_key(meta, compare_address=True)
+    except AmbiguousKey:
+        raise errors.ambiguous_key() from None
+    if plaintext is None:
+        raise errors.missing_key()
+    return plaintext
 
 
 def _is_usable(key: KeyRecord) -> bool:
@@ -149,13 +160,14 @@ def _load_caller(key_id: str) -> tuple[KeyRecord | None, Caller | None]:
             user_id=key.user_id,
             username=key.username,
             api_key_id=key.key_id,
-            allowed_models=frozenset(key.allowed_models) or None,
-            allowed_contexts=frozenset(key.allowed_contexts) or None,
+            allowed_models=NameList.of(key.allowed_models),
+            allowed_contexts=NameList.of(key.allowed_contexts),
             preferences=load_for_user(key.user_id),
             budgets=budgets_for(key.user_id, key.key_id),
             team_id=team_of(key.user_id),
             entitlements=entitlements_of(key.user_id),
             rate_limits=rate_limits_for(key.user_id, key.key_id),
+            scopes=key.scopes,
         )
         return key, caller
     finally:

@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 from django.db import InterfaceError, OperationalError
 
+from aigateway.api.credentials import AMBIGUOUS, AMBIGUOUS_WORDS
 from aigateway.api.errors import Category
+from aigateway.api.scopes import SCOPE_MISSING
 from providers.upstream import errors as upstream
 from providers.upstream.dispatch import AllTargetsFailed, AttemptRecord
 from providers.upstream.types import Plan
@@ -96,6 +98,28 @@ def invalid_key() -> GatewayError:
         "The API key is not valid: unknown, expired, revoked, or its user is inactive.",
         "Check the key, or ask an administrator for a new one.",
         headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def ambiguous_key() -> GatewayError:
+    """Two keys in one request: whichever was taken, somebody else's could have been meant (C26)."""
+    return GatewayError(
+        401,
+        Category.AUTHENTICATION,
+        AMBIGUOUS,
+        AMBIGUOUS_WORDS,
+        "Send one key, in one place.",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def scope_missing(scope: str) -> GatewayError:
+    return GatewayError(
+        403,
+        Category.PERMISSION,
+        SCOPE_MISSING,
+        f"This API key may not do this: it lacks the scope '{scope}'.",
+        "Use a key that has this scope, or ask an administrator to give it.",
     )
 
 

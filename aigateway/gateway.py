@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import structlog
-from django.db import DatabaseError, InterfaceError
 
 from aigateway import errors
 from aigateway.callers import Caller
@@ -22,8 +21,9 @@ from aigateway.rate_limits import COUNTED_ALONE, Allowance, tokens_expected
 from aigateway.runtime import DataPlane
 from preferences.resolve import preferred_models
 from providers.upstream import dispatch, routing
+from providers.upstream import errors as upstream
 from providers.upstream.dispatch import AllTargetsFailed, AttemptOutcome, AttemptRecord, Billing, StreamAnswer, WholeAnswer, preset_bytes
-from providers.upstream.errors import RoutingError, UnpricedTool
+from providers.upstream.errors import RoutingError
 from providers.upstream.transport import Deadline
 from providers.upstream.types import (
     Capability,
@@ -33,16 +33,16 @@ from providers.upstream.types import (
     InferenceResponse,
     Plan,
     PriceCard,
-    Snapshot,
     StreamEvent,
     Target,
     TokenUsage,
     Wire,
     Wishes,
+    allows,
 )
 from usage import money
 from usage.ledger import ESTIMATED, MEASURED, UNPRICED, BudgetExceeded, ReserveOrder, Settlement, StaleConfiguration, Void
-from usage.limits import Verdict
+from usage.limits import RateLimitExceeded, Verdict
 
 STALE_RETRIES_MAX = 5
 UNKNOWN_WINDOW_TOKENS = 400_000
@@ -271,7 +271,7 @@ async def stream(
             explain=lambda: _explain(meter, plan, answer),
             aclose=answer.aclose,
             wire=answer.wire,
-            degraded=(*meter.degraded, *answer.degraded),
+            degraded=(*meter.degraded, *_passed_over(plan, answer.target, answer.attempts), *answer.degraded),
         )
 
     return await _on_fresh_configuration(plane, call, caller, request_id, config_version, again, allowance, attempt)
@@ -292,19 +292,19 @@ async def _on_fresh_configuration(
     meter = Meter(plane, call, caller, request_id, config_version, allowance)
     for _ in range(STALE_RETRIES_MAX):
         try:
-            plan = await plane.entitlements.only_entitled(_plan(plane.snapshot, meter.call, meter.caller, plane), meter.caller)
+            plan = await _plan(plane, meter.call, meter.caller)
         except (RoutingError, errors.GatewayError):
             if meter.exhausted is not None:
                 raise meter.exhausted from None
-            if not await _caught_up(plane, meter.config_version):
+            if not await plane.caught_up(meter.config_version):
                 raise
         else:
             try:
                 return await attempt(meter, plan, deadline)
             except StaleConfiguration:
                 await plane.refresh()
-            except AllTargetsFailed as failed:
-                if not isinstance(failed.last, UnpricedTool) or not await _caught_up(plane, meter.config_version):
+            except (AllTargetsFailed, RateLimitExceeded) as refused:
+                if not _rests_on_configuration(refused) or not await plane.caught_up(meter.config_version):
                     raise
             except BudgetExceeded as exhausted:
                 if not meter.reroute(exhausted):
@@ -315,18 +315,23 @@ async def _on_fresh_configuration(
     raise errors.access_unknown()
 
 
-async def _caught_up(plane: DataPlane, seen_version: int) -> bool:
-    """Whether the configuration is newer than ``seen_version`` by now; when the database is away, what is known stands."""
-    try:
-        await plane.refresh()
-    except (DatabaseError, InterfaceError):
-        return False
-    return plane.version > seen_version
+_OF_CONFIGURATION = (
+    upstream.UnpricedTool, upstream.AuthRejected, upstream.PermissionRefused, upstream.QuotaExhausted, upstream.CredentialLocked,
+    upstream.GatewayLimited, upstream.CircuitOpen, upstream.PoolExhausted, upstream.ConnectFailed, upstream.EgressDenied,
+    upstream.ModelNotFound,
+)  # fmt: skip
+"""What an administrator mends by a key, an address, a price, a limit or another target. Budgets are not here: the ledger reads them."""
 
 
-def _plan(snapshot: Snapshot, call: Call, caller: Caller, plane: DataPlane) -> Plan:
-    if caller.allowed_contexts is not None and call.context not in caller.allowed_contexts:
+def _rests_on_configuration(refused: AllTargetsFailed | RateLimitExceeded) -> bool:
+    return isinstance(refused, RateLimitExceeded) or isinstance(refused.last, _OF_CONFIGURATION)
+
+
+async def _plan(plane: DataPlane, call: Call, caller: Caller) -> Plan:
+    """The targets this caller may use, and what became of the model it prefers."""
+    if not allows(caller.allowed_contexts, call.context):
         raise errors.context_not_allowed(call.context)
+    snapshot = plane.snapshot
     wishes = Wishes(
         model=call.request.model,
         provider=call.provider,
@@ -338,7 +343,17 @@ def _plan(snapshot: Snapshot, call: Call, caller: Caller, plane: DataPlane) -> P
     plan = routing.plan(snapshot, call.request, wishes, plane.breakers.open_for_s)
     if not plan.targets:
         raise errors.from_empty_plan(plan)
-    return plan
+    plan = await plane.entitlements.only_entitled(plan, caller)
+    return routing.with_wish(plan, snapshot, call.request, wishes)
+
+
+def _passed_over(plan: Plan, answered: Target, attempts: tuple[AttemptRecord, ...]) -> tuple[str, ...]:
+    """That the preferred model did not answer, for ``X-Gateway-Degraded`` (C11): left out of the plan, or tried in vain."""
+    if not plan.wished or plan.wished == answered.address:
+        return ()
+    codes = [record.code for record in attempts if record.target.address == plan.wished]
+    failed = f"{plan.wished} is preferred, but it failed ({', '.join(codes)})"
+    return (f"preference: {plan.unmet or failed}",)
 
 
 def log_answer(explanation: Explanation, *, stream: bool) -> None:
@@ -368,6 +383,6 @@ def _explain(meter: Meter, plan: Plan, answered: WholeAnswer | StreamAnswer) -> 
         cost_measured=meter.measured,
         usage=meter.usage,
         context=meter.call.context,
-        degraded=(*meter.degraded, *answered.degraded),
+        degraded=(*meter.degraded, *_passed_over(plan, answered.target, answered.attempts), *answered.degraded),
         asked=source.body if source is not None else {},
     )

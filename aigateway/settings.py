@@ -75,6 +75,7 @@ MIDDLEWARE = [
     "aigateway.api.request_id.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "aigateway.static_files.StaticFilesMiddleware",
+    "aigateway.api.private.PrivateAnswersMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -156,6 +157,7 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # the default is a cookie that its owner can read
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 

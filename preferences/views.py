@@ -34,6 +34,7 @@ def no_statistics(user_id: int) -> UsageByModel:  # noqa: ARG001 - the default
 class PreferencesView(GenericAPIView[Preference]):
     """``usage_statistics`` is set where the app is composed: this app knows nothing of the ledger."""
 
+    scope = "own_preferences"
     queryset = Preference.objects.none()
     serializer_class = PreferenceSerializer
     filter_backends = ()
@@ -88,6 +89,7 @@ class PreferencesView(GenericAPIView[Preference]):
 class PreferenceView(GenericAPIView[Preference]):
     """One context's preference."""
 
+    scope = "own_preferences"
     queryset = Preference.objects.none()
     serializer_class = PreferenceSerializer
 

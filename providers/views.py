@@ -50,6 +50,11 @@ from providers.serializers import (
 from providers.upstream.errors import UpstreamError
 from providers.upstream.types import HealthStatus, Secret
 
+SCOPES: Mapping[str, str] = {
+    "GET": "providers_read", "POST": "manage_providers", "PUT": "manage_providers", "PATCH": "manage_providers",
+    "DELETE": "manage_providers",
+}  # fmt: skip
+"""What a key needs to do this: by method."""
 TrafficStatistics = Callable[[], Mapping[int, tuple[float, float]]]
 """Average latency in milliseconds and success rate (0 to 1) of the last 24 hours, by deployment id."""
 
@@ -96,6 +101,7 @@ _IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER,
 class ModelListView(ListAPIView[Deployment]):
     """All models of all registered providers, with price, availability and what their traffic was like."""
 
+    scope = "public"
     permission_classes = (AllowAny,)
     throttle_classes = (AnonymousRate,)
     serializer_class = ModelSerializer
@@ -159,6 +165,7 @@ def _kept() -> QuerySet[Provider]:
 class ProviderAdministration(GenericAPIView[Provider]):
     """What every administrative view of providers shares."""
 
+    scope = SCOPES
     permission_classes = (ProviderPermission,)
     serializer_class: type[BaseSerializer[Provider]] = ProviderSerializer
 
@@ -295,6 +302,7 @@ class HealthHistoryFilter(django_filters.FilterSet):  # type: ignore[misc]
 class HealthHistoryView(ListAPIView[HealthCheck]):
     """Probes of one provider, newest first."""
 
+    scope = SCOPES
     permission_classes = (ProviderPermission,)
     serializer_class = HealthCheckSerializer
     filterset_class = HealthHistoryFilter
@@ -306,6 +314,7 @@ class HealthHistoryView(ListAPIView[HealthCheck]):
 
 
 class StatusView(APIView):
+    scope = SCOPES
     permission_classes = (ProviderPermission,)
 
     @extend_schema(operation_id="providers_status", summary="Health of all providers in one word", responses=OverallStatusSerializer)
@@ -315,6 +324,7 @@ class StatusView(APIView):
 
 
 class HealthCheckJobsView(GenericAPIView[HealthCheckJob]):
+    scope = SCOPES
     permission_classes = (ProviderPermission,)
     serializer_class = HealthCheckOrderSerializer
 
@@ -333,6 +343,7 @@ class HealthCheckJobsView(GenericAPIView[HealthCheckJob]):
 class HealthCheckJobView(RetrieveAPIView[HealthCheckJob]):
     """How far a queued health check is."""
 
+    scope = SCOPES
     permission_classes = (ProviderPermission,)
     serializer_class = HealthCheckJobSerializer
     queryset = HealthCheckJob.objects.all()

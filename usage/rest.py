@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from django.contrib.auth.models import AnonymousUser, User
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, ValidationError
@@ -46,18 +47,22 @@ def checked_query(serializer_class: Any, request: Request) -> dict[str, Any]:
     return wanted
 
 
-class IsFinance(BasePermission):
+def is_finance(user: User | AnonymousUser) -> bool:
     """Members of the group ``finance``, superusers, and staff who may view the ledger."""
+    if not user.is_authenticated or not user.is_active:
+        return False
+    if user.is_staff and user.has_perm("usage.view_ledgerentry"):
+        return True
+    return user.is_superuser or user.groups.filter(name=FINANCE_GROUP).exists()
+
+
+class IsFinance(BasePermission):
+    """Who ``is_finance``."""
 
     message = "Usage and costs of all users are open to finance staff only."
 
     def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - the framework's signature
-        user = request.user
-        if not user.is_authenticated or not user.is_active:
-            return False
-        if user.is_staff and user.has_perm("usage.view_ledgerentry"):
-            return True
-        return user.is_superuser or user.groups.filter(name=FINANCE_GROUP).exists()
+        return is_finance(request.user)
 
 
 class SeesReports(IsFinance):

@@ -66,6 +66,7 @@ def _write_key(row: ApiKey, actor: Actor) -> None:
         allowed_models=row.allowed_models,
         allowed_contexts=row.allowed_contexts,
         expires_at=row.expires_at,
+        scopes=row.scopes,
         actor=actor,
     )
 
@@ -99,7 +100,7 @@ RESTORABLE: Final[Mapping[type[models.Model], Restorable]] = {
     TierLimit: Restorable(CAPS, lambda row, _: set_tier_limit(row.tier, row.period, limits_of(row)), page=lambda row: row.tier),
     UserAccount: Restorable(("tier", "team"), lambda row, _: set_account(row.user, row.tier, row.team_id)),
     Entitlement: Restorable(("tier", "status", "expires_at", "subscription_id"), lambda row, _: save_entitlement(row)),
-    ApiKey: Restorable(("name", "allowed_models", "allowed_contexts", "expires_at"), _write_key),
+    ApiKey: Restorable(("name", "scopes", "allowed_models", "allowed_contexts", "expires_at"), _write_key),
     Preference: Restorable(("deployment",), _write_preference),
     PeriodicTask: Restorable(
         ("name", "enabled", "interval", "crontab", "solar", "clocked", "description", "one_off", "start_time", "expire_seconds"),

@@ -9,13 +9,12 @@ from rest_framework import authentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
+from aigateway.api.credentials import AMBIGUOUS, AMBIGUOUS_WORDS, AmbiguousKey, sent_key
 from aigateway.api.errors import ServiceUnavailable
+from aigateway.api.scopes import refuse_missing_scope
 from providers.audit import acting
 from usage import keys
 from usage.models import ApiKey
-
-BEARER = "bearer"
-KEY_HEADER = "X-API-Key"
 
 INVALID = "The API key is not valid: unknown, expired, revoked, or its user is inactive."
 
@@ -23,11 +22,23 @@ INVALID = "The API key is not valid: unknown, expired, revoked, or its user is i
 class ApiKeyAuthentication(authentication.BaseAuthentication):
     """``Authorization: Bearer gw_...`` or ``X-API-Key``; sets ``request.auth`` to the ``ApiKey`` row.
 
-    A database that is away is 503 and never 401: unknown is not invalid.
+    Whether the key's scopes cover the view is settled here, whatever permissions the view declares itself. A database that is away
+    is 503 and never 401: unknown is not invalid.
     """
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
-        plaintext = _sent_key(request)
+        found = self.identify(request)
+        if found is not None:
+            refuse_missing_scope(request, keys.effective(found[1].scopes))
+            acting(found[0], f"API key {found[1].pk}")
+        return found
+
+    def identify(self, request: Request) -> tuple[User, ApiKey] | None:
+        """Whose key it is, whatever it may do; ``None`` without a key."""
+        try:
+            plaintext = sent_key(request.META)
+        except AmbiguousKey:
+            raise AuthenticationFailed(AMBIGUOUS_WORDS, AMBIGUOUS) from None
         if plaintext is None:
             return None
         try:
@@ -37,21 +48,10 @@ class ApiKeyAuthentication(authentication.BaseAuthentication):
         stored = keys.NO_KEY if key is None else bytes(key.secret_sha256)
         if not keys.matches(stored, plaintext) or key is None or not _is_usable(key):
             raise AuthenticationFailed(INVALID)
-        acting(key.user, f"API key {key.pk}")
         return key.user, key
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - the framework's signature
         return 'Bearer realm="ai gateway"'
-
-
-def _sent_key(request: Request) -> str | None:
-    """The key of the request. Two different ones are refused, so that no check can look at the other one."""
-    scheme, _, bearer = request.headers.get("Authorization", "").strip().partition(" ")
-    header = request.headers.get(KEY_HEADER, "").strip() or None
-    sent = bearer.strip() if scheme.lower() == BEARER else None
-    if sent is not None and header is not None and sent != header:
-        raise AuthenticationFailed("Authorization and X-API-Key carry different keys.", "ambiguous_api_key")
-    return header if sent is None else sent
 
 
 def _find(key_id: str | None) -> ApiKey | None:

@@ -6,8 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from providers.upstream.errors import ModelUnknown
-from providers.upstream.routing import names_for
-from providers.upstream.types import Capability, Snapshot, Target
+from providers.upstream.routing import is_barred, names_for
+from providers.upstream.types import Capability, NameList, Snapshot, Target, allows
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a caller may use: the models its key allows, without those that need a tier it has not subscribed to."""
+
+    allowed: NameList | None = None
+    barred_tiers: frozenset[str] = frozenset()
+
+    def includes(self, target: Target) -> bool:
+        return allows(self.allowed, target.name, target.address) and not is_barred(target, self.barred_tiers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +33,9 @@ class ListedModel:
     capabilities: frozenset[Capability] = frozenset()
 
 
-def listed_models(snapshot: Snapshot, allowed_models: frozenset[str] | None) -> tuple[ListedModel, ...]:
+def listed_models(snapshot: Snapshot, reach: Reach) -> tuple[ListedModel, ...]:
     """Routes, then models; each name once."""
-    return tuple(_listed(snapshot, name, owner) for name, owner in names_for(snapshot, allowed_models))
+    return tuple(_listed(snapshot, name, owner) for name, owner in names_for(snapshot, reach.allowed, reach.barred_tiers))
 
 
 def _listed(snapshot: Snapshot, name: str, owner: str) -> ListedModel:
@@ -53,16 +64,16 @@ def _of_target(name: str, target: Target) -> ListedModel:
     )
 
 
-def find_model(snapshot: Snapshot, allowed_models: frozenset[str] | None, name: str) -> ListedModel:
+def find_model(snapshot: Snapshot, reach: Reach, name: str) -> ListedModel:
     """By its name or its address ``provider/model``. Raises ``ModelUnknown`` for what does not exist or may not be used."""
-    found = next((model for model in listed_models(snapshot, allowed_models) if model.name == name), None)
-    found = found or next(_addressed(snapshot, allowed_models, name), None)
+    found = next((model for model in listed_models(snapshot, reach) if model.name == name), None)
+    found = found or next(_addressed(snapshot, reach, name), None)
     if found is None:
         raise ModelUnknown(name)
     return found
 
 
-def _addressed(snapshot: Snapshot, allowed_models: frozenset[str] | None, name: str) -> Iterator[ListedModel]:
+def _addressed(snapshot: Snapshot, reach: Reach, name: str) -> Iterator[ListedModel]:
     for target in snapshot.targets.values():
-        if target.address == name and (allowed_models is None or allowed_models & {target.name, target.address}):
+        if target.address == name and reach.includes(target):
             yield _of_target(name, target)

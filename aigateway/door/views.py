@@ -14,9 +14,10 @@ from django.http.response import HttpResponseBase
 from django.urls import path
 
 from aigateway import errors, gateway
+from aigateway.api.private import PRIVATE
 from aigateway.api.request_id import META_KEY, new_request_id
 from aigateway.callers import Caller
-from aigateway.dialects.anthropic_messages import AnthropicCountTokens, AnthropicMessages, anthropic_listing, anthropic_model
+from aigateway.dialects.anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from aigateway.dialects.base import Call, Dialect, Explanation, Sent, StreamRenderer, checked_context
 from aigateway.dialects.gemini import (
     GeminiArrayStream,
@@ -25,22 +26,20 @@ from aigateway.dialects.gemini import (
     GeminiEmbed,
     GeminiGenerate,
     GeminiStream,
-    gemini_listing,
-    gemini_model,
 )
-from aigateway.dialects.model_listings import find_model, listed_models
 from aigateway.dialects.native import Native
-from aigateway.dialects.openai_chat import OpenAIChat, openai_listing, openai_model
+from aigateway.dialects.openai_chat import OpenAIChat
 from aigateway.dialects.openai_embeddings import OpenAIEmbeddings
 from aigateway.dialects.openai_responses import OpenAIResponses
-from aigateway.door import idempotency
+from aigateway.door import idempotency, listings
+from aigateway.door.authentication import authenticate
 from aigateway.door.handler import EdgeRequest, EdgeStream
+from aigateway.door.listings import JSON, speaks_anthropic
 from aigateway.errors import GatewayError
 from aigateway.idempotency import store
 from providers.fields import dollars
 
 _log = structlog.get_logger("aigateway.inference")
-_JSON = "application/json"
 STATUS_HOLD_S = 10.0
 """How long the status line of a stream waits for the first content."""
 KEEP_ALIVE_S = 10.0
@@ -76,6 +75,7 @@ def _answering(method: str, view: View, dialect: Dialect) -> DjangoView:
         if request.allowance.limits:
             for name, value in (await request.allowance.headers(may_look=not isinstance(response, EdgeStream))).items():
                 response.headers[name] = value
+        response.setdefault(*PRIVATE)
         return response
 
     return answer
@@ -97,22 +97,14 @@ def _wrong_method(allowed: str) -> GatewayError:
 
 
 def _refused(error: GatewayError, request_id: str, dialect: Dialect) -> HttpResponse:
-    headers = {**error.http_headers(), **dialect.headers(request_id)}
-    return HttpResponse(dialect.render_error(error, request_id), status=error.status, content_type=_JSON, headers=headers)
-
-
-async def _authenticate(request: EdgeRequest) -> Caller:
-    meta = request.META
-    key_header = meta.get("HTTP_X_API_KEY") or meta.get("HTTP_X_GOOG_API_KEY") or meta.get("HTTP_API_KEY") or ""
-    caller = await request.plane.callers.authenticate(meta.get("HTTP_AUTHORIZATION", ""), key_header)
-    request.allowance.limits = caller.rate_limits
-    return caller
+    headers = {PRIVATE[0]: PRIVATE[1], **error.http_headers(), **dialect.headers(request_id)}
+    return HttpResponse(dialect.render_error(error, request_id), status=error.status, content_type=JSON, headers=headers)
 
 
 def _inference_view(dialect: Dialect) -> View:
     async def view(request: EdgeRequest) -> HttpResponseBase:
         version_before_caller = request.plane.version
-        caller = await _authenticate(request)
+        caller = await authenticate(request)
         _check_media_type(request)
         call = dialect.parse(request.body, _context(request), Sent(request.headers_sent, request.path_parameters))
         ledger_id = _ledger_request_id(request)
@@ -128,14 +120,14 @@ async def _answer(
     dialect: Dialect, call: Call, caller: Caller, request: EdgeRequest, ledger_id: str, version_before_caller: int
 ) -> HttpResponseBase:
     allowance = request.allowance
-    arguments = (request.plane, call, caller, ledger_id, version_before_caller, lambda: _authenticate(request), allowance)
+    arguments = (request.plane, call, caller, ledger_id, version_before_caller, lambda: authenticate(request), allowance)
     if call.request.stream:
         return await _stream_response(dialect, call, gateway.stream(*arguments), request, ledger_id)
     answer = await gateway.answer(*arguments)
     gateway.log_answer(answer.explanation, stream=False)
     headers = _headers(dialect, answer.explanation, ledger_id)
     headers["X-Gateway-Cost-USD"] = str(dollars(answer.explanation.cost_nano))
-    return HttpResponse(dialect.render(answer.response, answer.explanation), content_type=_JSON, headers=headers)
+    return HttpResponse(dialect.render(answer.response, answer.explanation), content_type=JSON, headers=headers)
 
 
 def _check_media_type(request: EdgeRequest) -> None:
@@ -167,7 +159,6 @@ def _headers(dialect: Dialect, answered: Explanation | gateway.Stream, ledger_id
         "X-Gateway-Policy": answered.plan.policy.value,
         "X-Gateway-Why": _header_text(answered.plan.why),
         "X-Gateway-Request-ID": ledger_id,
-        "Cache-Control": "private, no-store",
     }
     if answered.degraded:
         headers["X-Gateway-Degraded"] = _header_text(", ".join(answered.degraded))
@@ -192,7 +183,7 @@ async def _stream_response(
         stream = opened.result()
         renderer = dialect.stream_renderer(call, stream.target, stream.wire)
         return _streamed(dialect, request, _rendered(renderer, stream, request), stream.aclose, _headers(dialect, stream, ledger_id))
-    headers = {**dialect.headers(ledger_id), "X-Gateway-Request-ID": ledger_id, "Cache-Control": "private, no-store"}
+    headers = {**dialect.headers(ledger_id), "X-Gateway-Request-ID": ledger_id}
     return _streamed(dialect, request, _kept_alive(dialect, call, opened, request), lambda: _give_up(opened), headers)
 
 
@@ -267,37 +258,6 @@ async def _rendered(renderer: StreamRenderer, stream: gateway.Stream, request: E
         yield renderer.error(_listed(error), request.request_id)
 
 
-async def _models(request: EdgeRequest) -> HttpResponse:
-    """R105: what this caller may ask for."""
-    caller = await _authenticate(request)
-    models = listed_models(request.plane.snapshot, caller.allowed_models)
-    body = anthropic_listing(models, request.GET.dict()) if _speaks_anthropic(request) else openai_listing(models)
-    return HttpResponse(body, content_type=_JSON)
-
-
-async def _model(request: EdgeRequest) -> HttpResponse:
-    """One of them; its name may contain slashes."""
-    caller = await _authenticate(request)
-    model = find_model(request.plane.snapshot, caller.allowed_models, request.path_parameters["model"])
-    return HttpResponse(anthropic_model(model) if _speaks_anthropic(request) else openai_model(model), content_type=_JSON)
-
-
-async def _gemini_models(request: EdgeRequest) -> HttpResponse:
-    caller = await _authenticate(request)
-    return HttpResponse(gemini_listing(request.plane.snapshot, caller.allowed_models, request.GET.dict()), content_type=_JSON)
-
-
-async def _gemini_model(request: EdgeRequest) -> HttpResponse:
-    caller = await _authenticate(request)
-    body = gemini_model(request.plane.snapshot, caller.allowed_models, request.path_parameters["model"])
-    return HttpResponse(body, content_type=_JSON)
-
-
-def _speaks_anthropic(request: HttpRequest) -> bool:
-    """Anthropic's clients send this header with every request, nobody else does."""
-    return "HTTP_ANTHROPIC_VERSION" in request.META
-
-
 def _speaks_gemini(request: EdgeRequest) -> bool:
     """Google's clients send their key in a header of its own."""
     return "HTTP_X_GOOG_API_KEY" in request.META or "HTTP_X_GOOG_API_CLIENT" in request.META
@@ -309,7 +269,7 @@ def _listing(view: View, gemini_view: View) -> DjangoView:
     gemini = _answering("GET", gemini_view, _GEMINI)
 
     async def answer(request: EdgeRequest, **path: str) -> HttpResponseBase:
-        chosen = anthropic if _speaks_anthropic(request) else gemini if _speaks_gemini(request) else openai
+        chosen = anthropic if speaks_anthropic(request) else gemini if _speaks_gemini(request) else openai
         response: HttpResponseBase = await chosen(request, **path)
         return response
 
@@ -318,7 +278,7 @@ def _listing(view: View, gemini_view: View) -> DjangoView:
 
 def _not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001 - Django's signature
     error = errors.invalid_request("There is no such path.", code="not_found", status=404)
-    return _refused(error, getattr(request, "request_id", ""), _MESSAGES if _speaks_anthropic(request) else _OPENAI_CHAT)
+    return _refused(error, getattr(request, "request_id", ""), _MESSAGES if speaks_anthropic(request) else _OPENAI_CHAT)
 
 
 def _failed(request: HttpRequest) -> HttpResponse:
@@ -351,14 +311,14 @@ _gemini_methods: dict[str, DjangoView] = {
     "embedContent": _post(GeminiEmbed()),
     "batchEmbedContents": _post(GeminiBatchEmbed()),
 }
-_list_models = _listing(_models, _gemini_models)
-_get_model = _listing(_model, _gemini_model)
+_list_models = _listing(listings.models, listings.gemini_models)
+_get_model = _listing(listings.model, listings.one_gemini_model)
 
 urlpatterns = [
     # Google's clients choose between the two versions themselves.
     *(path(f"{version}/models/<path:model>:{name}", view) for version in ("v1beta", "v1") for name, view in _gemini_methods.items()),
-    path("v1beta/models", _answering("GET", _gemini_models, _GEMINI)),
-    path("v1beta/models/<path:model>", _answering("GET", _gemini_model, _GEMINI)),
+    path("v1beta/models", _answering("GET", listings.gemini_models, _GEMINI)),
+    path("v1beta/models/<path:model>", _answering("GET", listings.one_gemini_model, _GEMINI)),
     path("v1/chat/completions", _chat),
     path("api/v1/ai/v1/chat/completions", _chat),
     path("api/v1/ai/chat/completions", _chat),

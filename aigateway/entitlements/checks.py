@@ -14,7 +14,7 @@ from aigateway import errors
 from aigateway.api.errors import Category
 from aigateway.callers import Caller
 from aigateway.errors import GatewayError
-from providers.upstream.types import Plan, Skipped
+from providers.upstream.types import Plan, Skipped, Snapshot
 from usage.subscriptions import EntitlementRecord, Verdict, judge
 
 CACHE_S = 60.0
@@ -55,6 +55,14 @@ class Entitlements:
         if not kept and refused is not None:
             raise refused
         return replace(plan, targets=tuple(kept), skipped=tuple(skipped))
+
+    async def barred_tiers(self, snapshot: Snapshot, caller: Caller) -> frozenset[str]:
+        """The tiers of the snapshot that the caller has not subscribed to, for listings. What cannot be known is not barred: a
+        request will tell."""
+        presets = (target.provider.preset for target in snapshot.targets.values())
+        tiers = {preset.required_tier for preset in presets if preset is not None and preset.required_tier}
+        verdicts = {tier: await self._verdict(caller, tier) for tier in tiers}
+        return frozenset(tier for tier, verdict in verdicts.items() if verdict not in (Verdict.ENTITLED, Verdict.UNVERIFIABLE))
 
     async def _verdict(self, caller: Caller, tier: str) -> Verdict:
         stored = judge(caller.entitlements, tier, datetime.now(UTC))

@@ -68,7 +68,7 @@ def _refused(error: GatewayError, request: HttpRequest) -> HttpResponse:
 def _caller_of(request: HttpRequest) -> str | None:
     """Who is calling, proven; ``None`` for nobody or a bad key, whom the view answers itself."""
     try:
-        found = ApiKeyAuthentication().authenticate(Request(request))
+        found = ApiKeyAuthentication().identify(Request(request))
     except APIException:
         return None
     if found is not None:

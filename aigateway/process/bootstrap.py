@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AbstractUser, Group, Permission
+from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
@@ -117,7 +117,7 @@ def _listing_of(model: SimulatedModel) -> ModelListing:
     )
 
 
-def _administrator() -> tuple[AbstractUser, str | None]:
+def _administrator() -> tuple[User, str | None]:
     """The first superuser, and the password when one was generated."""
     existing = get_user_model().objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
     if existing is not None:
@@ -128,7 +128,7 @@ def _administrator() -> tuple[AbstractUser, str | None]:
     return user, None if given else password
 
 
-def _first_key(user: AbstractUser) -> str | None:
+def _first_key(user: User) -> str | None:
     """The key when one was generated here. A given key is created when it is not known, whatever other keys there are."""
     given = os.environ.get("AIGATEWAY_BOOTSTRAP_KEY")
     known = ApiKey.objects.filter(pk=keys.lookup_id(given)).exists() if given else ApiKey.objects.exists()

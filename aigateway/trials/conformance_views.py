@@ -74,6 +74,7 @@ class ConformanceReportSerializer(serializers.Serializer[ConformanceReport]):
 
 
 class ConformanceView(APIView):
+    scope = "manage_providers"
     permission_classes = (SuperuserOnly,)
 
     @extend_schema(

@@ -222,6 +222,7 @@ class TestReportSerializer(serializers.Serializer[TestReport]):
 
 
 class ProviderTestView(APIView):
+    scope = "manage_providers"
     permission_classes = (SuperuserOnly,)
 
     @extend_schema(

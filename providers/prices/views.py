@@ -20,6 +20,12 @@ from providers.models import Price, PriceProposal
 from providers.prices import actions
 from providers.prices.serializers import NewPriceSerializer, PriceDecisionSerializer, PriceProposalSerializer, StoredPriceSerializer
 
+SCOPES: Mapping[str, str] = {
+    "GET": "providers_read", "POST": "manage_providers", "PUT": "manage_providers", "PATCH": "manage_providers",
+    "DELETE": "manage_providers",
+}  # fmt: skip
+"""What a key needs to do this: by method."""
+
 
 class PricePermission(BasePermission):
     """Staff with Django's own permissions: each view names those it needs by method."""
@@ -50,6 +56,7 @@ class ProposalFilter(PriceFilter):
 
 @extend_schema_view(get=extend_schema(operation_id="prices_list", summary="The price book: every price of every model, newest first"))
 class PricesView(ListAPIView[Price]):
+    scope = SCOPES
     permission_classes = (PricePermission,)
     needed: ClassVar = {"GET": ("providers.view_price",), "POST": ("providers.add_price",)}
     serializer_class = StoredPriceSerializer
@@ -71,6 +78,7 @@ class PricesView(ListAPIView[Price]):
 
 @extend_schema_view(get=extend_schema(operation_id="price_proposals_list", summary="Prices an import found that differ from ours"))
 class PriceProposalsView(ListAPIView[PriceProposal]):
+    scope = SCOPES
     permission_classes = (PricePermission,)
     needed: ClassVar = {"GET": ("providers.view_priceproposal",)}
     serializer_class = PriceProposalSerializer
@@ -79,6 +87,7 @@ class PriceProposalsView(ListAPIView[PriceProposal]):
 
 
 class PriceDecisionView(GenericAPIView[PriceProposal]):
+    scope = SCOPES
     permission_classes = (PricePermission,)
     needed: ClassVar = {
         "GET": ("providers.view_priceproposal",),

@@ -13,6 +13,7 @@ from providers.upstream.types import (
     EmbeddingsRequest,
     HealthStatus,
     InferenceRequest,
+    NameList,
     Plan,
     Policy,
     RouteSpec,
@@ -21,9 +22,10 @@ from providers.upstream.types import (
     Target,
     TextPart,
     Wishes,
+    allows,
 )
 
-__all__ = ["AUTO", "ModelNotAllowed", "ModelUnknown", "RoutingError", "names_for", "none_open", "plan"]
+__all__ = ["AUTO", "ModelNotAllowed", "ModelUnknown", "RoutingError", "is_barred", "names_for", "none_open", "plan", "with_wish"]
 
 AUTO = "auto"
 SIMULATOR_KIND = "simulator"
@@ -89,16 +91,28 @@ def plan(snapshot: Snapshot, request: InferenceRequest, wishes: Wishes, is_open:
     return Plan(targets, tuple(skipped), policy, _why(targets, policy, provider, ordered, wished=len(wishes.preferred), panic=panic))
 
 
-def names_for(snapshot: Snapshot, allowed_models: frozenset[str] | None) -> tuple[tuple[str, str], ...]:
-    """The names a caller may ask for with their owners, sorted: routes (owned by ``gateway``), then models (by provider)."""
-    wishes = Wishes(allowed_models=allowed_models)
-    routes = sorted(name for name in snapshot.routes if _names_allow(wishes, name))
+def names_for(snapshot: Snapshot, allowed: NameList | None, barred_tiers: frozenset[str] = frozenset()) -> tuple[tuple[str, str], ...]:
+    """The names a caller may ask for with their owners, sorted: routes (owned by ``gateway``), then models (by provider).
+
+    ``barred_tiers`` are those the caller has not subscribed to: what needs one of them is not listed.
+    """
+    routes = sorted(name for name, route in snapshot.routes.items() if allows(allowed, name) and _is_open(snapshot, route, barred_tiers))
     targets = sorted(snapshot.targets.values(), key=lambda target: (target.name, target.provider.priority, target.address))
     owners: dict[str, str] = {}
     for target in targets:
-        if target.name not in routes and _names_allow(wishes, target.name, target.address):
+        if target.name not in routes and allows(allowed, target.name, target.address) and not is_barred(target, barred_tiers):
             owners.setdefault(target.name, target.provider.slug)
     return (*((name, "gateway") for name in routes), *owners.items())
+
+
+def is_barred(target: Target, barred_tiers: frozenset[str]) -> bool:
+    return target.provider.preset is not None and target.provider.preset.required_tier in barred_tiers
+
+
+def _is_open(snapshot: Snapshot, route: RouteSpec, barred_tiers: frozenset[str]) -> bool:
+    """Whether one of its targets is within the caller's subscriptions; a route without targets waits for some."""
+    targets = _route_pool(snapshot, route).targets
+    return not targets or not all(is_barred(target, barred_tiers) for target in targets)
 
 
 # --------------------------------------------------------------------------- names
@@ -206,7 +220,7 @@ def _nearest(snapshot: Snapshot, wishes: Wishes) -> tuple[str, ...]:
 
 
 def _names_allow(wishes: Wishes, *names: str) -> bool:
-    return wishes.allowed_models is None or not wishes.allowed_models.isdisjoint(names)
+    return allows(wishes.allowed_models, *names)
 
 
 def _is_allowed(candidate: _Candidate, wishes: Wishes) -> bool:
@@ -330,3 +344,23 @@ def _why(targets: tuple[Target, ...], policy: Policy, provider: str | None, orde
     others = "" if not spare else f"; {spare} fall-back{'s' if spare > 1 else ''} behind it"
     alarm = "; every target is unhealthy, so health was ignored" if panic else ""
     return f"{first.address} {reason}{others}{alarm}."
+
+
+def with_wish(plan: Plan, snapshot: Snapshot, request: InferenceRequest, wishes: Wishes) -> Plan:
+    """The plan that says so when the model the caller prefers is not its first target, and why."""
+    wished = _most_wanted(snapshot, request, wishes, plan.policy)
+    if not plan.targets or not wished or wished == plan.targets[0].address:
+        return replace(plan, wished=wished) if wished else plan
+    reasons = {skipped.address: skipped.detail for skipped in plan.skipped}
+    unmet = f"{wished} is preferred, but {reasons.get(wished, 'it is disabled or gone')}"
+    return replace(plan, wished=wished, unmet=unmet, why=f"{plan.why} {unmet}.")
+
+
+def _most_wanted(snapshot: Snapshot, request: InferenceRequest, wishes: Wishes, policy: Policy) -> str:
+    """The address of the first wish, where it counts: for ``auto``, and under the policy ``preference`` for a model asked for by
+    its name. A provider named in the request beats it, and a wish is for chatting."""
+    slug, name = wishes.preferred[0] if wishes.preferred else (None, "")
+    if slug is None or policy is Policy.COST or wishes.provider is not None or _kind_of(request) is not Capability.CHAT:
+        return ""
+    is_meant = wishes.model == AUTO or (policy is Policy.PREFERENCE and wishes.model == name and name not in snapshot.routes)
+    return f"{slug}/{name}" if is_meant else ""

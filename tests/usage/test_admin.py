@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 
+from providers.models import Deployment, Provider
 from providers.upstream.types import TokenUsage
 from tests.usage.world import NOON, reserve_order, settlement
 from usage.budgets.actions import Limits, set_budget
 from usage.keys.actions import create_api_key
 from usage.keys.form import lookup_id
+from usage.keys.scopes import EXPLAINED
 from usage.ledger.front import Settlement, reserve_now, settle_now
 from usage.models import ApiKey, Attempt, Budget, LedgerEntry, Period
 from usage.reports.totals import roll_up
@@ -33,26 +37,68 @@ def browser(admin_user: User) -> Client:
     return client
 
 
+OWN = ["inference", "own_usage", "own_preferences"]
+
+
+@pytest.fixture
+def models(transactional_db: None) -> None:
+    host = Provider.objects.create(slug="host", label="Host", kind="simulator")
+    for name in ("small", "large"):
+        Deployment.objects.create(provider=host, name=name, upstream_model=name)
+
+
+@pytest.mark.usefixtures("models")
 def test_R704_a_new_key_is_shown_once(browser: Client, admin_user: User) -> None:
-    form = {"user": admin_user.pk, "name": "laptop", "allowed_models": "small\n large \n\n", "allowed_contexts": ""}
-    first = browser.post(reverse("admin:usage_apikey_add"), form, follow=True)
+    form = {"user": admin_user.pk, "name": "laptop", "scopes": OWN, "allowed_models": "small\n large \n\n", "allowed_contexts": ""}
+    first = browser.post(reverse("admin:usage_apikey_add"), form)
     shown = re.search(rb"gw_[a-z0-9]{12}_[A-Za-z0-9_-]{43}", first.content)
     assert shown is not None
     key = ApiKey.objects.get()
     assert key.pk == lookup_id(shown.group().decode())
-    assert key.allowed_models == ["small", "large"]
+    assert (key.allowed_models, key.scopes) == (["small", "large"], OWN)
     again = browser.get(reverse("admin:usage_apikey_changelist"))
     change = browser.get(reverse("admin:usage_apikey_change", args=[key.pk]))
     assert shown.group() not in again.content + change.content
     assert b"NO LIMIT" in again.content
 
 
+def test_C26_a_new_key_is_stored_nowhere_outside_its_page(browser: Client, admin_user: User) -> None:
+    answer = browser.post(reverse("admin:usage_apikey_add"), {"user": admin_user.pk, "name": "laptop", "scopes": OWN})
+    shown = re.search(r"gw_[a-z0-9]{12}_[A-Za-z0-9_-]{43}", answer.content.decode())
+    assert (answer.status_code, answer["Cache-Control"]) == (200, "private, no-store")
+    assert shown is not None
+    secret = shown.group().rpartition("_")[2]
+    sessions = [str(session.get_decoded()) for session in Session.objects.all()]
+    assert not any(secret in held for held in (*map(str, browser.cookies.values()), *sessions, str(answer.headers)))
+    rows = [row for model in apps.get_models() for row in model._default_manager.values()]
+    assert rows
+    assert secret not in str(rows)
+
+
+@pytest.mark.usefixtures("models")
 def test_changing_a_key_keeps_its_secret(browser: Client, admin_user: User) -> None:
     key, _ = create_api_key(admin_user, "laptop")
-    form = {"name": "desk", "allowed_models": "small", "allowed_contexts": "writing"}
+    form = {"name": "desk", "scopes": ["inference"], "allowed_models": "small", "allowed_contexts": "writing"}
     assert browser.post(reverse("admin:usage_apikey_change", args=[key.pk]), form).status_code == 302
     changed = ApiKey.objects.get()
     assert (changed.name, changed.allowed_contexts, changed.secret_sha256) == ("desk", ["writing"], key.secret_sha256)
+    assert changed.scopes == ["inference"]
+
+
+@pytest.mark.usefixtures("models")
+def test_C04_the_key_page_refuses_names_of_nothing_and_says_what_is_near(browser: Client, admin_user: User) -> None:
+    form = {"user": admin_user.pk, "name": "laptop", "scopes": OWN, "allowed_models": "smal"}
+    page = browser.post(reverse("admin:usage_apikey_add"), form).content.decode()
+    assert "matches nothing" in page
+    assert "small" in page
+    assert not ApiKey.objects.exists()
+
+
+def test_C22_the_key_page_explains_scopes_and_ticks_those_of_a_plain_key(browser: Client) -> None:
+    page = browser.get(reverse("admin:usage_apikey_add")).content.decode()
+    ticked = re.findall(r'name="scopes" value="(\w+)"[^>]*checked', page)
+    assert ticked == OWN
+    assert all(sentence.split(";")[0].split(",")[0].replace("'", "&#x27;") in page for sentence in EXPLAINED.values())
 
 
 def test_revoking_needs_a_post_and_deleting_is_not_offered(browser: Client, admin_user: User) -> None:

@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from providers.fields import dollars, nano_from_dollars
 from usage.budgets.adjustments import adjust_attempt
+from usage.keys import Scope
 from usage.models import Attempt
 from usage.rest import StrictSerializer
 
@@ -50,6 +51,7 @@ class AdjustmentLineSerializer(serializers.Serializer[Any]):
 
 
 class AdjustmentsView(APIView):
+    scope = Scope.MANAGE_FINANCE
     permission_classes = (AdjustmentPermission,)
 
     @extend_schema(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import User
 from django.shortcuts import get_object_or_404
@@ -23,6 +23,7 @@ from usage.budgets.serializers import (
     ResetSerializer,
     shown_state,
 )
+from usage.keys import Scope
 from usage.limits import shown_rate_limits
 from usage.models import ApiKey, Budget, BudgetAdjustment, UserAccount
 
@@ -41,6 +42,8 @@ class BudgetPermission(BasePermission):
 
 
 class OwnQuotaView(APIView):
+    scope = Scope.OWN_USAGE
+
     @extend_schema(operation_id="quota_own", summary="Your own limits and what is left of them", responses=OwnQuotaSerializer)
     def get(self, request: Request) -> Response:
         key_id = request.auth.pk if isinstance(request.auth, ApiKey) else ""
@@ -50,6 +53,7 @@ class OwnQuotaView(APIView):
 
 
 class QuotaView(APIView):
+    scope: ClassVar = {"GET": Scope.FINANCE_READ, "PUT": Scope.MANAGE_FINANCE}
     permission_classes = (BudgetPermission,)
 
     @extend_schema(operation_id="admin_quota", summary="A user's tier and limits", responses=QuotaSerializer)
@@ -72,6 +76,7 @@ class QuotaView(APIView):
 
 
 class QuotaResetView(APIView):
+    scope = Scope.MANAGE_FINANCE
     permission_classes = (BudgetPermission,)
 
     @extend_schema(

@@ -15,6 +15,7 @@ from usage.exports.downloads import streamed
 from usage.exports.lines import fixed
 from usage.exports.months import BillingMonths
 from usage.exports.serializers import CostsQuerySerializer
+from usage.keys import Scope
 from usage.models import LedgerEntry
 from usage.reports import Asked, CostReportSerializer, cost_report, lines_in, snapshot
 from usage.rest import PRIVATE, FormatParameterNegotiation, SeesReports, checked_query, team_for
@@ -23,6 +24,7 @@ from usage.rest import PRIVATE, FormatParameterNegotiation, SeesReports, checked
 class CostsView(GenericAPIView[LedgerEntry]):
     """Costs of everybody, as a report or as the ledger lines themselves."""
 
+    scope = Scope.FINANCE_READ
     queryset = LedgerEntry.objects.none()
     serializer_class = CostReportSerializer
     permission_classes = (SeesReports,)

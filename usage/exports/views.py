@@ -34,6 +34,7 @@ from usage.exports.serializers import (
     shown_month,
     shown_months,
 )
+from usage.keys import Scope
 from usage.models import Export
 from usage.rest import PRIVATE, FormatParameterNegotiation, IsFinance
 
@@ -50,6 +51,7 @@ class MayCloseMonths(BasePermission):
 
 
 class ExportsView(GenericAPIView[Export]):
+    scope = Scope.FINANCE_READ
     queryset = Export.objects.order_by("-created_at", "id")
     serializer_class = ExportSerializer
     permission_classes = (IsFinance,)
@@ -76,6 +78,7 @@ class ExportsView(GenericAPIView[Export]):
 
 
 class ExportView(APIView):
+    scope = Scope.FINANCE_READ
     permission_classes = (IsFinance,)
 
     @extend_schema(operation_id="admin_export", summary="An export and how far it is", responses=ExportSerializer)
@@ -84,6 +87,7 @@ class ExportView(APIView):
 
 
 class ExportRestartView(APIView):
+    scope = Scope.FINANCE_READ
     permission_classes = (IsFinance,)
 
     @extend_schema(
@@ -102,6 +106,7 @@ class ExportRestartView(APIView):
 
 
 class ExportFileView(APIView):
+    scope = Scope.FINANCE_READ
     permission_classes = (IsFinance,)
 
     @extend_schema(
@@ -118,6 +123,7 @@ class ExportFileView(APIView):
 
 
 class ExportManifestView(APIView):
+    scope = Scope.FINANCE_READ
     permission_classes = (IsFinance,)
 
     @extend_schema(
@@ -134,6 +140,7 @@ class ExportManifestView(APIView):
 
 
 class MonthsView(APIView):
+    scope = Scope.FINANCE_READ
     permission_classes = (IsFinance,)
 
     @extend_schema(
@@ -150,6 +157,7 @@ MONTH = OpenApiParameter("month", OpenApiTypes.STR, OpenApiParameter.PATH, descr
 
 
 class MonthCloseView(APIView):
+    scope = Scope.MANAGE_FINANCE
     permission_classes = (IsFinance, MayCloseMonths)
 
     @extend_schema(
@@ -174,6 +182,7 @@ class MonthCloseView(APIView):
 
 
 class MonthFileView(GenericAPIView[Export]):
+    scope = Scope.FINANCE_READ
     queryset = Export.objects.none()
     serializer_class = MonthSerializer
     permission_classes = (IsFinance,)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from django.contrib.auth.models import AbstractBaseUser, User
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -19,25 +19,28 @@ from providers.models import ConfigVersion
 from usage import teams
 from usage.errors import ActionRefused
 from usage.keys import form
+from usage.keys.names import checked_contexts, checked_models
+from usage.keys.scopes import DEFAULT_SCOPES, checked_scopes
 from usage.models import ApiKey
 
 FOR_YOURSELF = "You make keys for yourself; for others a superuser does, or the owner of their team."
 
 
 def create_api_key(
-    user: AbstractBaseUser,
+    user: User,
     name: str,
     *,
     secret: str | None = None,
-    allowed_models: Iterable[str] = (),
-    allowed_contexts: Iterable[str] = (),
+    scopes: Iterable[str] = DEFAULT_SCOPES,
+    allowed_models: str | Iterable[str] = (),
+    allowed_contexts: str | Iterable[str] = (),
     expires_at: datetime | None = None,
     actor: Actor = SYSTEM,
 ) -> tuple[ApiKey, str]:
     """Makes a key and returns it with its plaintext, which is stored nowhere and cannot be had again.
 
-    ``secret`` is a plaintext chosen by the caller. Raises ``ActionRefused`` when it is unusable or taken, ``PermissionDenied``
-    when the actor may not make keys for this user.
+    ``secret`` is a plaintext chosen by the caller. Raises ``ActionRefused`` when it is unusable or taken, a scope may not be given
+    or a name matches nothing, ``PermissionDenied`` when the actor may not make keys for this user.
     """
     check_maker(user, actor)
     plaintext = form.new_key() if secret is None else secret
@@ -49,8 +52,9 @@ def create_api_key(
         user_id=user.pk,
         name=name,
         secret_sha256=form.sha256(plaintext),
-        allowed_models=[*allowed_models],
-        allowed_contexts=[*allowed_contexts],
+        scopes=checked_scopes(scopes, user, actor),
+        allowed_models=checked_models(allowed_models),
+        allowed_contexts=checked_contexts(allowed_contexts),
         expires_at=expires_at,
     )
     try:
@@ -66,19 +70,25 @@ def update_api_key(
     key: ApiKey,
     *,
     name: str,
-    allowed_models: Iterable[str],
-    allowed_contexts: Iterable[str],
+    allowed_models: str | Iterable[str],
+    allowed_contexts: str | Iterable[str],
     expires_at: datetime | None,
+    scopes: Iterable[str] | None = None,
     actor: Actor = SYSTEM,
 ) -> ApiKey:
-    """Changes what a key may do, at once and everywhere. Its owner stays. Raises ``PermissionDenied``."""
+    """Changes what a key may do, at once and everywhere. Its owner stays; ``scopes`` ``None`` leaves them.
+
+    Raises ``PermissionDenied`` and ``ActionRefused``.
+    """
     with transaction.atomic(), audited(actor):
         key = _locked(key, actor)
+        if scopes is not None:
+            key.scopes = checked_scopes(scopes, key.user, actor, kept=key.scopes)
         key.name = name
-        key.allowed_models = [*allowed_models]
-        key.allowed_contexts = [*allowed_contexts]
+        key.allowed_models = checked_models(allowed_models, kept=key.allowed_models)
+        key.allowed_contexts = checked_contexts(allowed_contexts, kept=key.allowed_contexts)
         key.expires_at = expires_at
-        key.save(update_fields=["name", "allowed_models", "allowed_contexts", "expires_at"])
+        key.save(update_fields=["name", "scopes", "allowed_models", "allowed_contexts", "expires_at"])
         ConfigVersion.bump(f"key:{key.pk}")
     return key
 
@@ -94,10 +104,10 @@ def revoke_api_key(key: ApiKey, *, actor: Actor = SYSTEM) -> ApiKey:
     return key
 
 
-def check_maker(user: AbstractBaseUser, actor: Actor) -> None:
+def check_maker(user: User, actor: Actor) -> None:
     """Raises ``PermissionDenied`` unless the actor may make keys for ``user``."""
     is_own = actor.user is not None and user.pk == actor.user.pk
-    if not actor.is_superuser and not is_own and not (isinstance(user, User) and teams.manages(actor, user)):
+    if not actor.is_superuser and not is_own and not teams.manages(actor, user):
         raise PermissionDenied(FOR_YOURSELF)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from usage.keys.scopes import effective
 from usage.models import ApiKey
 
 
@@ -22,6 +23,7 @@ class KeyRecord:
     secret_sha256: bytes = field(repr=False)
     expires_at: datetime | None
     revoked_at: datetime | None
+    scopes: frozenset[str]
     allowed_models: tuple[str, ...]
     allowed_contexts: tuple[str, ...]
 
@@ -41,6 +43,7 @@ def load_key(key_id: str) -> KeyRecord | None:
         secret_sha256=bytes(key.secret_sha256),
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
+        scopes=effective(key.scopes),
         allowed_models=tuple(key.allowed_models),
         allowed_contexts=tuple(key.allowed_contexts),
     )

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
 from providers.fields import dollars
+from usage.keys import Scope
 from usage.models import LedgerEntry
 from usage.money import COUNTS
 from usage.reports.answers import opening
@@ -28,6 +29,7 @@ from usage.rest import PRIVATE, SeesReports, checked_query, team_for
 class LinesView(GenericAPIView[LedgerEntry]):
     """Ledger lines, latest dispatch first. The cursor holds where a page ended and what had been posted when the first was read."""
 
+    scope = Scope.FINANCE_READ
     queryset = LedgerEntry.objects.none()
     serializer_class = LinePageSerializer
     permission_classes = (SeesReports,)

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from providers.fields import dollars
+from usage.keys import Scope
 from usage.models import LedgerEntry
 from usage.reports.answers import opening
 from usage.reports.savings import FreeUse, Savings, savings
@@ -29,6 +30,7 @@ HOW: Final = {
 
 
 class SavingsView(GenericAPIView[LedgerEntry]):
+    scope = Scope.FINANCE_READ
     queryset = LedgerEntry.objects.none()
     serializer_class = SavingsSerializer
     permission_classes = (SeesReports,)

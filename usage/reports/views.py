@@ -9,6 +9,7 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from usage.keys import Scope
 from usage.models import LedgerEntry
 from usage.reports import questions
 from usage.reports.answers import breakdown_answer, day_rows, opening
@@ -26,6 +27,7 @@ from usage.rest import PRIVATE, SeesReports, checked_query, team_for
 
 
 class OwnUsageView(GenericAPIView[LedgerEntry]):
+    scope = Scope.OWN_USAGE
     queryset = LedgerEntry.objects.none()
     serializer_class = OwnUsageSerializer
     filter_backends = ()
@@ -50,6 +52,7 @@ class OwnUsageView(GenericAPIView[LedgerEntry]):
 class UsageView(GenericAPIView[LedgerEntry]):
     """Everybody's usage in groups."""
 
+    scope = Scope.FINANCE_READ
     queryset = LedgerEntry.objects.none()
     serializer_class = UsageReportSerializer
     permission_classes = (SeesReports,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
@@ -18,6 +18,7 @@ from rest_framework.serializers import ValidationError
 from rest_framework.views import APIView
 
 from usage.exports import CONTENT_TYPE
+from usage.keys import Scope
 from usage.models import Statement, StatementLine
 from usage.rest import PRIVATE, FormatParameterNegotiation, IsFinance
 from usage.statements.actions import reconcile_statement
@@ -34,6 +35,7 @@ from usage.statements.serializers import (
 
 
 class StatementsView(GenericAPIView[Statement]):
+    scope: ClassVar = {"GET": Scope.FINANCE_READ, "POST": Scope.MANAGE_FINANCE}
     queryset = Statement.objects.order_by("-uploaded_at", "-id")
     serializer_class = StatementSerializer
     permission_classes = (IsFinance,)
@@ -65,6 +67,7 @@ class StatementsView(GenericAPIView[Statement]):
 
 
 class StatementView(GenericAPIView[StatementLine]):
+    scope = Scope.FINANCE_READ
     queryset = StatementLine.objects.none()
     serializer_class = StatementDetailSerializer
     permission_classes = (IsFinance,)

@@ -39,6 +39,7 @@ class WebhookAnswer(serializers.Serializer[object]):
 class SubscriptionWebhookView(APIView):
     """Stripe's ``customer.subscription.*`` events, or any service's that signs the same way."""
 
+    scope = "public"
     authentication_classes = ()
     permission_classes = (AllowAny,)
     parser_classes = (RawParser,)

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import ValidationError
 from rest_framework.views import APIView
 
+from usage.keys import Scope
 from usage.rest import PRIVATE, IsFinance
 from usage.whatif.replay import WhatIfRefused, replay
 from usage.whatif.serializers import AnswerSerializer, WhatIfSerializer, shown_answer
@@ -20,6 +21,7 @@ _SUMMARY = "What a past period would have cost under other prices or another pol
 class WhatIfView(APIView):
     """Both methods only read; POST is for price cards and mappings that no address holds."""
 
+    scope = Scope.FINANCE_READ
     permission_classes = (IsFinance,)
 
     @extend_schema(operation_id="admin_what_if", summary=_SUMMARY, parameters=[WhatIfSerializer], responses=AnswerSerializer)

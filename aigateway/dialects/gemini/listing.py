@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from aigateway.dialects.model_listings import ListedModel, find_model, listed_models
+from aigateway.dialects.model_listings import ListedModel, Reach, find_model, listed_models
 from aigateway.errors import invalid_request
 from providers.upstream.types import Capability, Snapshot
 
@@ -22,9 +22,9 @@ _METHODS = (
 )
 
 
-def gemini_listing(snapshot: Snapshot, allowed_models: frozenset[str] | None, query: Mapping[str, str]) -> bytes:
+def gemini_listing(snapshot: Snapshot, reach: Reach, query: Mapping[str, str]) -> bytes:
     """One page by ``pageSize`` and ``pageToken`` (the name it goes on after). Raises ``GatewayError`` 400."""
-    models = listed_models(snapshot, allowed_models)
+    models = listed_models(snapshot, reach)
     start = 0
     if after := query.get("pageToken"):
         names = [model.name for model in models]
@@ -46,9 +46,9 @@ def _page_size(text: str) -> int:
     return min(int(text), _PAGE_MAX)
 
 
-def gemini_model(snapshot: Snapshot, allowed_models: frozenset[str] | None, name: str) -> bytes:
+def gemini_model(snapshot: Snapshot, reach: Reach, name: str) -> bytes:
     """Raises ``GatewayError`` 404 for what does not exist or may not be used."""
-    return msgspec.json.encode(_model(snapshot, find_model(snapshot, allowed_models, name)))
+    return msgspec.json.encode(_model(snapshot, find_model(snapshot, reach, name)))
 
 
 def _model(snapshot: Snapshot, model: ListedModel) -> dict[str, Any]:

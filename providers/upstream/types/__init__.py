@@ -33,6 +33,7 @@ from providers.upstream.types.chat import (
     Wire,
 )
 from providers.upstream.types.http import HttpRequest, HttpResponse, ListedPrice, ModelListing
+from providers.upstream.types.names import NameList, NamesInvalid, allows, split_names, understood
 from providers.upstream.types.operations import (
     CountTokensRequest,
     EmbeddingsRequest,
@@ -90,6 +91,8 @@ __all__ = [
     "ListedPrice",
     "Message",
     "ModelListing",
+    "NameList",
+    "NamesInvalid",
     "Part",
     "Plan",
     "Policy",
@@ -124,4 +127,7 @@ __all__ = [
     "ToolSpec",
     "Wire",
     "Wishes",
+    "allows",
+    "split_names",
+    "understood",
 ]

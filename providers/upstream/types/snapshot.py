@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from providers.upstream.types.chat import Capability, Secret, Wire
+from providers.upstream.types.names import NameList
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +246,7 @@ class Wishes:
     provider: str | None = None
     preferred: tuple[tuple[str | None, str], ...] = ()
     policy: Policy | None = None
-    allowed_models: frozenset[str] | None = None
+    allowed_models: NameList | None = None
     allow_fallback: bool = True
 
 
@@ -260,9 +261,14 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Ordered targets with the reason for the order, and a reason for every one left out."""
+    """Ordered targets with the reason for the order, and a reason for every one left out.
+
+    ``wished`` is the address the caller prefers, where a preference counts; ``unmet`` says why it is not the first target.
+    """
 
     targets: tuple[Target, ...]
     skipped: tuple[Skipped, ...]
     policy: Policy
     why: str
+    wished: str = ""
+    unmet: str = ""

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from aigateway.dialects.anthropic_messages import anthropic_listing, anthropic_model
-from aigateway.dialects.model_listings import find_model, listed_models
+from aigateway.dialects.model_listings import Reach, find_model, listed_models
 from aigateway.dialects.openai_chat import openai_listing, openai_model
 from aigateway.errors import GatewayError
 from providers.upstream.errors import ModelUnknown
-from providers.upstream.types import RouteSpec, Snapshot
+from providers.upstream.types import NameList, RouteSpec, Snapshot
 from tests.aigateway.samples import target
 
 TARGETS = (
@@ -26,7 +26,7 @@ SNAPSHOT = Snapshot(
     targets_by_name={one.name: (one.id,) for one in TARGETS},
     routes={"best": RouteSpec("best", None, ())},
 )
-ALL = listed_models(SNAPSHOT, None)
+ALL = listed_models(SNAPSHOT, Reach())
 
 
 def page(**query: str) -> Any:
@@ -81,21 +81,21 @@ def test_a_wrong_page_is_refused_by_name(query: dict[str, str], param: str) -> N
 
 @pytest.mark.parametrize("name", ["org/b", "acme/org/b", "best"])
 def test_one_model_is_found_by_name_or_address(name: str) -> None:
-    model = find_model(SNAPSHOT, None, name)
+    model = find_model(SNAPSHOT, Reach(), name)
     assert json.loads(openai_model(model))["id"] == json.loads(anthropic_model(model))["id"] == name
 
 
 @pytest.mark.parametrize("name", ["nope", "acme/nope", "b"])
 def test_an_unknown_model_is_not_found(name: str) -> None:
     with pytest.raises(ModelUnknown):
-        find_model(SNAPSHOT, None, name)
+        find_model(SNAPSHOT, Reach(), name)
 
 
 @pytest.mark.parametrize(("allowed", "found"), [({"a"}, True), ({"acme/a"}, True), ({"c"}, False)])
 def test_a_model_the_caller_may_not_use_does_not_exist(allowed: set[str], found: bool) -> None:
     if found:
-        assert find_model(SNAPSHOT, frozenset(allowed), "acme/a").max_output_tokens == 100
+        assert find_model(SNAPSHOT, Reach(NameList.of(allowed)), "acme/a").max_output_tokens == 100
         return
     for name in ("a", "acme/a"):
         with pytest.raises(ModelUnknown):
-            find_model(SNAPSHOT, frozenset(allowed), name)
+            find_model(SNAPSHOT, Reach(NameList.of(allowed)), name)

@@ -29,7 +29,7 @@ def staff(transactional_db: None) -> User:
 
 @pytest.fixture
 def rest(staff: User) -> Client:
-    _, key = create_api_key(staff, "admin")
+    _, key = create_api_key(staff, "admin", scopes=["own_usage", "manage_finance"])
     return Client(headers={"Authorization": f"Bearer {key}"})
 
 

@@ -12,6 +12,7 @@ from providers.upstream.types import (
     HealthStatus,
     ImagePart,
     Message,
+    NameList,
     Policy,
     PriceCard,
     Role,
@@ -111,7 +112,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_names() -> None:
 
 def test_B09_nearest_names_give_away_only_what_the_caller_may_use() -> None:
     with pytest.raises(ModelUnknown) as unknown:
-        ids(Wishes("gpt-4", allowed_models=frozenset({"claude-sonnet", "gpt-4o-mini"})))
+        ids(Wishes("gpt-4", allowed_models=NameList.of({"claude-sonnet", "gpt-4o-mini"})))
     assert unknown.value.nearest == ("gpt-4o-mini",)
 
 
@@ -131,7 +132,7 @@ def test_names_for_lists_routes_then_models_with_their_owners() -> None:
         ("gpt-4o-mini", "openai"),
         ("meta/llama", "azure"),
     )
-    assert names_for(snapshot(), frozenset({"gpt-4o"})) == (("gpt-4o", "openai"),)
+    assert names_for(snapshot(), NameList.of({"gpt-4o"})) == (("gpt-4o", "openai"),)
 
 
 # --------------------------------------------------------------------------- auto
@@ -216,23 +217,23 @@ def skipped(made) -> dict[str, str]:
 
 def test_a_name_that_is_not_allowed_is_refused_as_such() -> None:
     with pytest.raises(ModelNotAllowed):
-        ids(Wishes("gpt-4o", allowed_models=frozenset({"claude-sonnet"})))
+        ids(Wishes("gpt-4o", allowed_models=NameList.of({"claude-sonnet"})))
 
 
 def test_forbidden_targets_of_a_route_are_skipped() -> None:
     routes = (route("fast", (1, 1, 1), (4, 2, 1)),)
-    made = plan(snapshot(routes=routes), rig.chat_request(), Wishes("fast", allowed_models=frozenset({"claude-sonnet"})))
+    made = plan(snapshot(routes=routes), rig.chat_request(), Wishes("fast", allowed_models=NameList.of({"claude-sonnet"})))
     assert (order(made), skipped(made)) == ([4], {"openai/gpt-4o": "not_allowed"})
 
 
 @pytest.mark.parametrize("allowed", ["fast", "openai/gpt-4o"])
 def test_a_route_or_an_address_may_be_allowed_by_name(allowed) -> None:
-    assert ids(Wishes("fast", allowed_models=frozenset({allowed})), routes=(route("fast", (1, 1, 1)),)) == [1]
+    assert ids(Wishes("fast", allowed_models=NameList.of({allowed})), routes=(route("fast", (1, 1, 1)),)) == [1]
 
 
 def test_an_allowed_route_does_not_allow_its_models_by_their_own_names() -> None:
     with pytest.raises(ModelNotAllowed):
-        ids(Wishes("gpt-4o", allowed_models=frozenset({"fast"})), routes=(route("fast", (1, 1, 1)),))
+        ids(Wishes("gpt-4o", allowed_models=NameList.of({"fast"})), routes=(route("fast", (1, 1, 1)),))
 
 
 def test_a_missing_capability_is_named() -> None:

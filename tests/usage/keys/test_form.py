@@ -13,7 +13,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.models import ConfigChange, ConfigVersion
+from providers.models import ConfigChange, ConfigVersion, Deployment, Provider
 from usage.budgets.actions import Limits, delete_budget, set_budget
 from usage.budgets.binding import budgets_for
 from usage.errors import ActionRefused
@@ -64,6 +64,8 @@ def test_any_text_at_all_can_be_compared(text: str) -> None:
 
 
 def test_R704_a_made_key_is_stored_as_a_hash_and_announced(user: User) -> None:
+    host = Provider.objects.create(slug="host", label="Host", kind="simulator")
+    Deployment.objects.create(provider=host, name="small", upstream_model="small")
     before = ConfigVersion.current()
     key, plaintext = create_api_key(user, "laptop", allowed_models=["small"], expires_at=timezone.now() + timedelta(days=1))
     assert key.pk == form.lookup_id(plaintext)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tests.access.principals import Need, Principal, both, either, never, perm, staff, superuser
+from tests.access.principals import Need, Principal, both, either, never, owner, perm, staff, superuser
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,13 @@ def record(label: str, **actions: Need) -> Pages:
     """What happened: to be read, by nobody to be changed."""
     pages = kept(label, **actions)
     return replace(pages, add=never, change=never)
+
+
+def of_team(pages: Pages, **differs: Need) -> Pages:
+    """Owners may do to the rows of their teams what the permissions allow to all rows."""
+    verbs = {verb: either(getattr(pages, verb), owner) for verb in ("view", "add", "change", "delete")}
+    actions = {name: verbs["delete"] if name == "delete_selected" else need for name, need in pages.actions.items()}
+    return replace(pages, **(verbs | differs), actions=actions)
 
 
 LEDGER = perm("usage.view_ledgerentry")
@@ -85,36 +92,39 @@ MODELS: dict[str, Pages] = {
         extra={"price-proposal-approve": button(DECIDE), "price-proposal-reject": button(DECIDE)},
     ),
     "preferences.preference": usual("preferences.preference"),
-    "usage.apikey": kept("usage.apikey", revoke_keys=perm("usage.change_apikey")),
+    "usage.apikey": of_team(kept("usage.apikey", revoke_keys=either(perm("usage.change_apikey"), owner)), delete=never),
     "usage.attempt": record("usage.attempt"),
-    "usage.ledgerentry": replace(record("usage.ledgerentry"), extra={"usage_what_if": page(LEDGER)}),
+    "usage.ledgerentry": replace(
+        record("usage.ledgerentry"), view=either(record("usage.ledgerentry").view, owner), extra={"usage_what_if": page(LEDGER)}
+    ),
     "usage.ledgerday": record("usage.ledgerday"),
-    "usage.usagetotal": record("usage.usagetotal"),
+    "usage.usagetotal": of_team(record("usage.usagetotal"), add=never, change=never, delete=never),
     "usage.budgetadjustment": record("usage.budgetadjustment"),
     "usage.budgetalert": record("usage.budgetalert"),
-    "usage.budget": usual("usage.budget", reset_current_period=perm("usage.change_budget")),
+    "usage.budget": of_team(usual("usage.budget", reset_current_period=either(perm("usage.change_budget"), owner))),
     "usage.ratelimit": usual("usage.ratelimit"),
     "usage.tier": usual("usage.tier"),
     "usage.useraccount": usual("usage.useraccount"),
     "usage.entitlement": usual("usage.entitlement"),
     "usage.export": replace(of_finance(restart_exports=LEDGER), add=LEDGER, extra={"usage_export_file": page(LEDGER, 404, 404)}),
     "usage.closedmonth": replace(
-        of_finance(), extra={"usage_closedmonth_close": page(CLOSE, 302, 302), "usage_closedmonth_file": page(LEDGER)}
+        of_finance(), extra={"usage_closedmonth_close": page(CLOSE, 200, 302), "usage_closedmonth_file": page(LEDGER)}
     ),
     "usage.statement": replace(of_finance(), add=LEDGER, extra={"usage_statement_report": page(LEDGER)}),
-    "auth.user": usual("auth.user"),
-    "auth.group": usual("auth.group"),
-    "auditlog.logentry": record("auditlog.logentry"),
-    "axes.accessattempt": replace(usual("axes.accessattempt"), add=never),
-    "axes.accesslog": replace(usual("axes.accesslog"), add=never),
-    "axes.accessfailurelog": replace(usual("axes.accessfailurelog"), add=never),
-    "django_celery_beat.periodictask": usual(
-        "django_celery_beat.periodictask",
-        enable_tasks=CHANGE_TASK,
-        disable_tasks=CHANGE_TASK,
-        toggle_tasks=CHANGE_TASK,
-        run_tasks=CHANGE_TASK,
+    "auth.user": replace(
+        kept("auth.user", deactivate_accounts=perm("auth.delete_user")),
+        delete=perm("auth.delete_user"),
+        extra={"auth_user_password_change": page(perm("auth.change_user"))},
     ),
+    "auth.group": usual("auth.group"),
+    "auditlog.logentry": replace(
+        record("auditlog.logentry"),
+        extra={"auditlog_logentry_put_back": button(either(perm("auditlog.view_logentry"), perm("auditlog.change_logentry")))},
+    ),
+    "axes.accessattempt": record("axes.accessattempt", forget=perm("axes.delete_accessattempt")),
+    "axes.accesslog": record("axes.accesslog"),
+    "axes.accessfailurelog": record("axes.accessfailurelog"),
+    "django_celery_beat.periodictask": usual("django_celery_beat.periodictask", enable=CHANGE_TASK, disable=CHANGE_TASK, run=CHANGE_TASK),
     **{
         f"django_celery_beat.{schedule}": usual(f"django_celery_beat.{schedule}")
         for schedule in ("clockedschedule", "crontabschedule", "intervalschedule", "solarschedule")
@@ -134,10 +144,7 @@ INLINES: dict[str, Pages] = {
         perm("providers.change_route"),
     ),
     "usage.tier/usage.tierlimit": usual("usage.tierlimit"),
-    **{
-        f"django_celery_beat.{schedule}/django_celery_beat.periodictask": replace(usual("django_celery_beat.periodictask"), add=never)
-        for schedule in ("clockedschedule", "crontabschedule", "intervalschedule", "solarschedule")
-    },
+    "auth.group/usage.teamowner": Pages(superuser, superuser, superuser, superuser),
 }
 """``parent/model``, and the number where a model has several inlines on one page."""
 
@@ -145,8 +152,8 @@ SITE: dict[str, dict[str, tuple[Need, int]]] = {
     "admin:index": page(staff),
     "admin:logout": {"GET": (lambda who: True, 405), "POST": (staff, 200)},
     "admin:password_change": page(staff),
-    "admin:password_change_done": page(staff),
-    "admin:jsi18n": page(staff),
+    "admin:password_change_done": {"GET": (staff, 200), "POST": (staff, 405)},
+    "admin:jsi18n": {"GET": (staff, 200), "POST": (staff, 405)},
     "admin:view_on_site": page(staff, 404, 404),
 }
 OTHER: dict[str, dict[str, tuple[Need, int]]] = {

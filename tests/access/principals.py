@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from django.contrib.auth.models import Group, Permission, User
 from django.utils import timezone
 
 from usage.keys.actions import create_api_key, revoke_api_key
-from usage.models import FINANCE_GROUP, ApiKey
+from usage.models import FINANCE_GROUP, ApiKey, TeamOwner
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """``known``: the product takes this one for who it says. ``permissions`` count for staff only, a superuser has all."""
+    """``known``: the product takes this one for who it says. ``permissions`` count for staff only, a superuser has all.
+
+    ``scopes``: what its key may do, with what that includes; ``None`` where no key is used. ``owns_team``: it administers one.
+    """
 
     name: str
     user: User | None = None
@@ -23,6 +26,8 @@ class Principal:
     known: bool = True
     permissions: frozenset[str] = frozenset()
     is_finance: bool = False
+    owns_team: bool = False
+    scopes: frozenset[str] | None = None
 
     @property
     def is_superuser(self) -> bool:
@@ -88,6 +93,21 @@ def finance(who: Principal) -> bool:
     return signed_in(who) and (who.is_superuser or who.is_finance or perm("usage.view_ledgerentry")(who))
 
 
+def owner(who: Principal) -> bool:
+    """Staff that administers a team: sees and manages what belongs to it."""
+    return who.is_staff and who.owns_team
+
+
+def reports(who: Principal) -> bool:
+    """Finance for everybody, the owner of a team for the team."""
+    return finance(who) or (signed_in(who) and who.owns_team)
+
+
+INCLUDED = {"manage_finance": "finance_read", "manage_providers": "providers_read"}
+OWN_SCOPES = ("inference", "own_usage", "own_preferences")
+GIVEN_SCOPES = ("finance_read", "manage_finance", "providers_read", "manage_providers")
+
+
 @dataclass(slots=True)
 class People:
     """Everybody, made once. ``one_permission`` yields staff that have exactly one permission each."""
@@ -116,36 +136,53 @@ def all_permissions() -> list[str]:
 
 def build_people() -> People:
     root, user, other = User.objects.create_superuser("root"), User.objects.create_user("ursula"), User.objects.create_user("otto")
-    clerk = User.objects.create_user("fiona")
+    clerk, plain_staff = User.objects.create_user("fiona"), User.objects.create_user("stefan", is_staff=True)
     clerk.groups.add(Group.objects.get_or_create(name=FINANCE_GROUP)[0])
-    plain_staff = User.objects.create_user("stefan", is_staff=True)
-    disabled = User.objects.create_user("doris", is_staff=True, is_superuser=True)
-    disabled_key = _key(disabled)
-    disabled.is_active = False
-    disabled.save()
-    revoked, expired = create_api_key(user, "revoked"), create_api_key(user, "expired")
-    revoke_api_key(revoked[0])
-    ApiKey.objects.filter(pk=expired[0].pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    head, team = User.objects.create_user("tamara", is_staff=True), Group.objects.create(name="red")
+    user.groups.add(team)
+    TeamOwner.objects.create(user=head, team=team)
     named = [
         Principal("anonymous", known=False),
         Principal("user", user),
         Principal("other user", other),
         Principal("finance", clerk, is_finance=True),
         Principal("staff without permissions", plain_staff),
+        Principal("team owner", head, owns_team=True),
         Principal("superuser", root),
-        Principal("disabled superuser", disabled, known=False),
-        Principal("user's key", user, key=_key(user)),
-        Principal("other user's key", other, key=_key(other)),
-        Principal("finance's key", clerk, key=_key(clerk), is_finance=True),
-        Principal("superuser's key", root, key=_key(root)),
-        Principal("disabled superuser's key", disabled, key=disabled_key, known=False),
-        Principal("revoked key", user, key=revoked[1], known=False),
-        Principal("expired key", user, key=expired[1], known=False),
-        Principal("unknown key", user, key="gw_abcdefghijkl_" + "x" * 43, known=False),
-        Principal("no key at all", user, key="' OR '1'='1", known=False),
+        _with_key("user's key", user),
+        _with_key("other user's key", other),
+        _with_key("finance's key", clerk, is_finance=True),
+        _with_key("finance's key to read", clerk, ("finance_read",), is_finance=True),
+        _with_key("team owner's key", head, owns_team=True),
+        _with_key("team owner's key to read", head, ("finance_read",), owns_team=True),
+        _with_key("superuser's key", root),
+        _with_key("superuser's key for everything", root, (*OWN_SCOPES, *GIVEN_SCOPES)),
+        *(_with_key(f"superuser's key for {scope}", root, (scope,)) for scope in (*OWN_SCOPES, *GIVEN_SCOPES)),
+        *_turned_away(user),
     ]
     return People(named, plain_staff)
 
 
-def _key(user: User) -> str:
-    return create_api_key(user, f"of {user.username}")[1]
+def _turned_away(user: User) -> Iterator[Principal]:
+    """Those the product knows, or thinks of, and does not let in."""
+    disabled = User.objects.create_user("doris", is_staff=True, is_superuser=True)
+    of_disabled = _with_key("disabled superuser's key", disabled)
+    disabled.is_active = False
+    disabled.save()
+    revoked, expired = _with_key("revoked key", user), _with_key("expired key", user)
+    revoke_api_key(_row(revoked))
+    ApiKey.objects.filter(pk=_row(expired).pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    yield Principal("disabled superuser", disabled, known=False)
+    yield from (replace(ended, known=False) for ended in (of_disabled, revoked, expired))
+    yield Principal("unknown key", user, key="gw_abcdefghijkl_" + "x" * 43, known=False)
+    yield Principal("no key at all", user, key="' OR '1'='1", known=False)
+
+
+def _with_key(name: str, user: User, scopes: tuple[str, ...] = OWN_SCOPES, **is_also: bool) -> Principal:
+    _, plaintext = create_api_key(user, name, scopes=scopes)
+    covered = frozenset({*scopes, *(INCLUDED[scope] for scope in scopes if scope in INCLUDED)})
+    return Principal(name, user, key=plaintext, scopes=covered, **is_also)
+
+
+def _row(who: Principal) -> ApiKey:
+    return ApiKey.objects.get(name=who.name)

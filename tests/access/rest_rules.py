@@ -9,30 +9,45 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tests.access.principals import Need, anyone, both, finance, holding, perm, signed_in, superuser
+from tests.access.principals import Need, Principal, anyone, both, finance, holding, perm, reports, signed_in, superuser
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 READS = ("GET", "HEAD", "OPTIONS")
 
 
+PUBLIC = "public"
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
+    """``scopes``: what a key needs to read and to write; a key that lacks it is refused before anything else is asked."""
+
     guard: Callable[[str], Need]
     offers: Mapping[str, int]
+    scopes: tuple[str, str]
     absent: Mapping[str, int] = field(default_factory=dict)
     authenticates: bool = True
 
-    def expected(self, method: str, *, allowed: bool, is_known: bool, sent_bad_key: bool, absent: bool) -> int:
-        if self.authenticates and sent_bad_key:
+    def expected(self, method: str, who: Principal, *, absent: bool = False) -> int:
+        offered = "GET" if method == "HEAD" else method
+        if self.authenticates and who.key is not None and not who.known:
             return 401
-        if not allowed:
-            return 403 if is_known else 401
+        if self.lacks_scope(offered, who):
+            return 403
+        if not self.guard(method)(who):
+            return 403 if who.known else 401
         if method == "OPTIONS":
             return 200
-        offered = "GET" if method == "HEAD" else method
         if offered not in self.offers:
             return 405
         return self.absent.get(offered, 404) if absent else self.offers[offered]
+
+    def lacks_scope(self, offered: str, who: Principal) -> bool:
+        if who.scopes is None or not self.authenticates or PUBLIC in self.scopes:
+            return False
+        if offered == "OPTIONS":
+            return not who.scopes & {self.scopes[each != "GET"] for each in self.offers}
+        return offered in self.offers and self.scopes[offered != "GET"] not in who.scopes
 
 
 def always(need: Need) -> Callable[[str], Need]:
@@ -49,52 +64,52 @@ def by_method(otherwise: Need, **needs: Need) -> Callable[[str], Need]:
     return lambda method: needs.get(method, otherwise)
 
 
-EVERYBODY, MEMBERS, FINANCE, SUPERUSERS = always(anyone), always(signed_in), always(finance), always(superuser)
+EVERYBODY, MEMBERS, FINANCE, REPORTS, SUPERUSERS = (always(need) for need in (anyone, signed_in, finance, reports, superuser))
+PREFERENCES, USAGE, MONEY = ("own_preferences",) * 2, ("own_usage",) * 2, ("finance_read", "manage_finance")
+MONEY_READ, PROVIDERS, ANY = ("finance_read",) * 2, ("providers_read", "manage_providers"), (PUBLIC, PUBLIC)
 BUDGETS = by_method(perm("usage.change_budget"), **dict.fromkeys(READS, perm("usage.view_budget")))
-PROPOSALS = perm("providers.view_priceproposal")
+PROPOSALS, DECIDE = perm("providers.view_priceproposal"), perm("providers.change_priceproposal", "providers.add_price")
 
 ROUTES: dict[str, Row] = {
-    "preferences": Row(MEMBERS, {"GET": 200, "PUT": 400, "DELETE": 204}),
-    "preferences/<str:context>": Row(MEMBERS, {"DELETE": 204}),
-    "usage": Row(MEMBERS, {"GET": 200}),
-    "quota": Row(MEMBERS, {"GET": 200}),
-    "models": Row(EVERYBODY, {"GET": 200}),
-    "admin/usage": Row(FINANCE, {"GET": 200}),
-    "admin/usage/lines": Row(FINANCE, {"GET": 200}),
-    "admin/savings": Row(FINANCE, {"GET": 200}),
-    "admin/costs": Row(FINANCE, {"GET": 200}),
-    "admin/exports": Row(FINANCE, {"GET": 200, "POST": 400}),
-    "admin/exports/<uuid:export_id>": Row(FINANCE, {"GET": 200}),
-    "admin/exports/<uuid:export_id>/restart": Row(FINANCE, {"POST": 202}),
-    "admin/exports/<uuid:export_id>/file": Row(FINANCE, {"GET": 404}),
-    "admin/exports/<uuid:export_id>/manifest": Row(FINANCE, {"GET": 404}),
-    "admin/months": Row(FINANCE, {"GET": 200}),
-    "admin/months/<str:month>/close": Row(always(both(finance, holding("usage.add_closedmonth"))), {"POST": 201}, {"POST": 400}),
-    "admin/months/<str:month>/file": Row(FINANCE, {"GET": 200}, {"GET": 400}),
-    "admin/statements": Row(FINANCE, {"GET": 200, "POST": 400}),
-    "admin/statements/<int:statement_id>": Row(FINANCE, {"GET": 200}),
-    "admin/what-if": Row(FINANCE, {"GET": 200, "POST": 200}),
-    "admin/adjustments": Row(always(perm("usage.add_ledgerentry")), {"POST": 400}),
-    "admin/quotas/<int:user_id>": Row(BUDGETS, {"GET": 200, "PUT": 200}),
-    "admin/quotas/<int:user_id>/reset": Row(BUDGETS, {"POST": 400}),
-    "webhooks/subscriptions": Row(EVERYBODY, {"POST": 404}, authenticates=False),
-    "admin/prices": Row(by_method(perm("providers.view_price"), POST=perm("providers.add_price")), {"GET": 200, "POST": 400}),
-    "admin/price-proposals": Row(always(PROPOSALS), {"GET": 200}),
-    "admin/price-proposals/<int:pk>/decision": Row(
-        by_method(PROPOSALS, POST=perm("providers.change_priceproposal", "providers.add_price")), {"POST": 400}, {"POST": 400}
-    ),
-    "admin/providers": Row(providers(POST="add"), {"GET": 200, "POST": 400}),
-    "admin/providers/health": Row(providers(), {"GET": 200}),
-    "admin/providers/status": Row(providers(), {"GET": 200}),
-    "admin/providers/health-check": Row(providers(), {"POST": 202}),
-    "admin/providers/health-check/<uuid:pk>": Row(providers(), {"GET": 200}),
-    "admin/providers/<int:pk>": Row(providers(), {"GET": 200, "PUT": 400, "PATCH": 200, "DELETE": 204}),
-    "admin/providers/<int:pk>/toggle": Row(providers(), {"POST": 200}),
-    "admin/providers/<int:pk>/import": Row(providers(), {"POST": 200}),
-    "admin/providers/<int:pk>/health": Row(providers(), {"GET": 200}),
-    "admin/providers/<int:pk>/health/history": Row(providers(), {"GET": 200}),
-    "admin/providers/<int:pk>/test": Row(SUPERUSERS, {"POST": 200}),
-    "admin/providers/<int:pk>/conform": Row(SUPERUSERS, {"POST": 200}),
+    "preferences": Row(MEMBERS, {"GET": 200, "PUT": 400, "DELETE": 204}, PREFERENCES),
+    "preferences/<str:context>": Row(MEMBERS, {"DELETE": 204}, PREFERENCES),
+    "usage": Row(MEMBERS, {"GET": 200}, USAGE),
+    "quota": Row(MEMBERS, {"GET": 200}, USAGE),
+    "models": Row(EVERYBODY, {"GET": 200}, ANY),
+    "admin/usage": Row(REPORTS, {"GET": 200}, MONEY),
+    "admin/usage/lines": Row(REPORTS, {"GET": 200}, MONEY),
+    "admin/savings": Row(REPORTS, {"GET": 200}, MONEY),
+    "admin/costs": Row(REPORTS, {"GET": 200}, MONEY),
+    "admin/exports": Row(FINANCE, {"GET": 200, "POST": 400}, MONEY),
+    "admin/exports/<uuid:export_id>": Row(FINANCE, {"GET": 200}, MONEY),
+    "admin/exports/<uuid:export_id>/restart": Row(FINANCE, {"POST": 202}, MONEY),
+    "admin/exports/<uuid:export_id>/file": Row(FINANCE, {"GET": 404}, MONEY),
+    "admin/exports/<uuid:export_id>/manifest": Row(FINANCE, {"GET": 404}, MONEY),
+    "admin/months": Row(FINANCE, {"GET": 200}, MONEY),
+    "admin/months/<str:month>/close": Row(always(both(finance, holding("usage.add_closedmonth"))), {"POST": 201}, MONEY, {"POST": 400}),
+    "admin/months/<str:month>/file": Row(FINANCE, {"GET": 200}, MONEY, {"GET": 400}),
+    "admin/statements": Row(FINANCE, {"GET": 200, "POST": 400}, MONEY),
+    "admin/statements/<int:statement_id>": Row(FINANCE, {"GET": 200}, MONEY),
+    "admin/what-if": Row(FINANCE, {"GET": 200, "POST": 200}, MONEY_READ),
+    "admin/adjustments": Row(always(perm("usage.add_ledgerentry")), {"POST": 400}, MONEY),
+    "admin/quotas/<int:user_id>": Row(BUDGETS, {"GET": 200, "PUT": 200}, MONEY),
+    "admin/quotas/<int:user_id>/reset": Row(BUDGETS, {"POST": 400}, MONEY),
+    "webhooks/subscriptions": Row(EVERYBODY, {"POST": 404}, ANY, authenticates=False),
+    "admin/prices": Row(by_method(perm("providers.view_price"), POST=perm("providers.add_price")), {"GET": 200, "POST": 400}, PROVIDERS),
+    "admin/price-proposals": Row(always(PROPOSALS), {"GET": 200}, PROVIDERS),
+    "admin/price-proposals/<int:pk>/decision": Row(by_method(PROPOSALS, POST=DECIDE), {"POST": 400}, PROVIDERS, {"POST": 400}),
+    "admin/providers": Row(providers(POST="add"), {"GET": 200, "POST": 400}, PROVIDERS),
+    "admin/providers/health": Row(providers(), {"GET": 200}, PROVIDERS),
+    "admin/providers/status": Row(providers(), {"GET": 200}, PROVIDERS),
+    "admin/providers/health-check": Row(providers(), {"POST": 202}, PROVIDERS),
+    "admin/providers/health-check/<uuid:pk>": Row(providers(), {"GET": 200}, PROVIDERS),
+    "admin/providers/<int:pk>": Row(providers(), {"GET": 200, "PUT": 400, "PATCH": 200, "DELETE": 204}, PROVIDERS),
+    "admin/providers/<int:pk>/toggle": Row(providers(), {"POST": 200}, PROVIDERS),
+    "admin/providers/<int:pk>/import": Row(providers(), {"POST": 200}, PROVIDERS),
+    "admin/providers/<int:pk>/health": Row(providers(), {"GET": 200}, PROVIDERS),
+    "admin/providers/<int:pk>/health/history": Row(providers(), {"GET": 200}, PROVIDERS),
+    "admin/providers/<int:pk>/test": Row(SUPERUSERS, {"POST": 200}, PROVIDERS),
+    "admin/providers/<int:pk>/conform": Row(SUPERUSERS, {"POST": 200}, PROVIDERS),
 }
 """Below ``/api/v1/ai/``."""
 

@@ -10,12 +10,13 @@ from uuid import UUID
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from preferences.models import Preference
 from providers.models import Deployment, HealthCheck, HealthCheckJob, Price, PriceProposal, Provider, Route
 from tests.access.rows import one_row
 from tests.usage.lines import line, post
-from usage.models import Budget, Export, RateLimit, Statement
+from usage.models import Budget, Export, RateLimit, Statement, UsageTotal
 
 ABSENT_ID = 9_999_999
 ABSENT_UUID = UUID(int=7)
@@ -31,6 +32,7 @@ class World:
     export: Export
     job: HealthCheckJob
     user: User
+    rows: dict[str, Any]
 
     def address(self, template: str, *, absent: bool = False) -> str:
         """The route with its parameters filled in."""
@@ -43,14 +45,15 @@ class World:
             "<uuid:pk>": ABSENT_UUID if absent else self.job.pk,
             "<int:pk>": ABSENT_ID if absent else self.proposal.pk if "proposal" in template else self.provider.pk,
             "<str:format_name>": "csv",
+            "<id>": self.user.pk,
         }
         for placeholder, value in ids.items():
             template = template.replace(placeholder, str(value))
         return "/" + template
 
     def row_of(self, label: str) -> Any:
-        """The primary key of one row of a model."""
-        return one_row(apps.get_model(label)).pk
+        """The primary key of one row of a model: where it matters whose it is, one that belongs to the user, who is in the team."""
+        return (self.rows.get(label) or one_row(apps.get_model(label))).pk
 
 
 def build_world(base_url: str, user: User, other: User) -> World:
@@ -69,9 +72,19 @@ def build_world(base_url: str, user: User, other: User) -> World:
     Preference.objects.create(user=other, context="others", deployment=small)
     Budget.objects.create(scope="user", user=user, cap_nano=10**12)
     RateLimit.objects.create(scope="user", user=user, measure="requests", window="minute", limit=100_000)
-    post(line(user_id=user.pk, dispatched_at=datetime(2026, 10, 15, 12, tzinfo=UTC)))
+    team = user.groups.get()
+    entry = post(line(user_id=user.pk, team_id=team.pk, dispatched_at=datetime(2026, 10, 15, 12, tzinfo=UTC)))[0]
     export = Export.objects.create(format="csv", query={"month": MONTH}, status=Export.Status.FAILED, error="no", created_at=now)
-    return World(provider, small, proposal, statement_with_a_finding(now), export, job, user)
+    every = IntervalSchedule.objects.create(every=5, period="minutes")
+    rows = {
+        "auth.user": user,
+        "auth.group": team,
+        "usage.apikey": user.api_keys.get(name="user's key"),
+        "usage.ledgerentry": entry,
+        "usage.usagetotal": one_row(UsageTotal, team_id=team.pk),
+        "django_celery_beat.periodictask": PeriodicTask.objects.create(name="check", task="providers.check_all", interval=every),
+    }
+    return World(provider, small, proposal, statement_with_a_finding(now), export, job, user, rows)
 
 
 def statement_with_a_finding(now: datetime) -> Statement:

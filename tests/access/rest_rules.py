@@ -46,7 +46,7 @@ class Row:
         if who.scopes is None or not self.authenticates or PUBLIC in self.scopes:
             return False
         if offered == "OPTIONS":
-            return not who.scopes & {self.scopes[each != "GET"] for each in self.offers}
+            return not who.scopes & {*self.scopes}
         return offered in self.offers and self.scopes[offered != "GET"] not in who.scopes
 
 
@@ -66,7 +66,8 @@ def by_method(otherwise: Need, **needs: Need) -> Callable[[str], Need]:
 
 EVERYBODY, MEMBERS, FINANCE, REPORTS, SUPERUSERS = (always(need) for need in (anyone, signed_in, finance, reports, superuser))
 PREFERENCES, USAGE, MONEY = ("own_preferences",) * 2, ("own_usage",) * 2, ("finance_read", "manage_finance")
-MONEY_READ, PROVIDERS, ANY = ("finance_read",) * 2, ("providers_read", "manage_providers"), (PUBLIC, PUBLIC)
+MONEY_READ, MONEY_WRITE, ANY = ("finance_read",) * 2, ("manage_finance",) * 2, (PUBLIC, PUBLIC)
+PROVIDERS, PROVIDERS_WRITE = ("providers_read", "manage_providers"), ("manage_providers",) * 2
 BUDGETS = by_method(perm("usage.change_budget"), **dict.fromkeys(READS, perm("usage.view_budget")))
 PROPOSALS, DECIDE = perm("providers.view_priceproposal"), perm("providers.change_priceproposal", "providers.add_price")
 
@@ -76,24 +77,26 @@ ROUTES: dict[str, Row] = {
     "usage": Row(MEMBERS, {"GET": 200}, USAGE),
     "quota": Row(MEMBERS, {"GET": 200}, USAGE),
     "models": Row(EVERYBODY, {"GET": 200}, ANY),
-    "admin/usage": Row(REPORTS, {"GET": 200}, MONEY),
-    "admin/usage/lines": Row(REPORTS, {"GET": 200}, MONEY),
-    "admin/savings": Row(REPORTS, {"GET": 200}, MONEY),
-    "admin/costs": Row(REPORTS, {"GET": 200}, MONEY),
-    "admin/exports": Row(FINANCE, {"GET": 200, "POST": 400}, MONEY),
-    "admin/exports/<uuid:export_id>": Row(FINANCE, {"GET": 200}, MONEY),
-    "admin/exports/<uuid:export_id>/restart": Row(FINANCE, {"POST": 202}, MONEY),
-    "admin/exports/<uuid:export_id>/file": Row(FINANCE, {"GET": 404}, MONEY),
-    "admin/exports/<uuid:export_id>/manifest": Row(FINANCE, {"GET": 404}, MONEY),
-    "admin/months": Row(FINANCE, {"GET": 200}, MONEY),
-    "admin/months/<str:month>/close": Row(always(both(finance, holding("usage.add_closedmonth"))), {"POST": 201}, MONEY, {"POST": 400}),
-    "admin/months/<str:month>/file": Row(FINANCE, {"GET": 200}, MONEY, {"GET": 400}),
+    "admin/usage": Row(REPORTS, {"GET": 200}, MONEY_READ),
+    "admin/usage/lines": Row(REPORTS, {"GET": 200}, MONEY_READ),
+    "admin/savings": Row(REPORTS, {"GET": 200}, MONEY_READ),
+    "admin/costs": Row(REPORTS, {"GET": 200}, MONEY_READ),
+    "admin/exports": Row(FINANCE, {"GET": 200, "POST": 400}, MONEY_READ),
+    "admin/exports/<uuid:export_id>": Row(FINANCE, {"GET": 200}, MONEY_READ),
+    "admin/exports/<uuid:export_id>/restart": Row(FINANCE, {"POST": 202}, MONEY_READ),
+    "admin/exports/<uuid:export_id>/file": Row(FINANCE, {"GET": 404}, MONEY_READ),
+    "admin/exports/<uuid:export_id>/manifest": Row(FINANCE, {"GET": 404}, MONEY_READ),
+    "admin/months": Row(FINANCE, {"GET": 200}, MONEY_READ),
+    "admin/months/<str:month>/close": Row(
+        always(both(finance, holding("usage.add_closedmonth"))), {"POST": 201}, MONEY_WRITE, {"POST": 400}
+    ),
+    "admin/months/<str:month>/file": Row(FINANCE, {"GET": 200}, MONEY_READ, {"GET": 400}),
     "admin/statements": Row(FINANCE, {"GET": 200, "POST": 400}, MONEY),
-    "admin/statements/<int:statement_id>": Row(FINANCE, {"GET": 200}, MONEY),
+    "admin/statements/<int:statement_id>": Row(FINANCE, {"GET": 200}, MONEY_READ),
     "admin/what-if": Row(FINANCE, {"GET": 200, "POST": 200}, MONEY_READ),
-    "admin/adjustments": Row(always(perm("usage.add_ledgerentry")), {"POST": 400}, MONEY),
+    "admin/adjustments": Row(always(perm("usage.add_ledgerentry")), {"POST": 400}, MONEY_WRITE),
     "admin/quotas/<int:user_id>": Row(BUDGETS, {"GET": 200, "PUT": 200}, MONEY),
-    "admin/quotas/<int:user_id>/reset": Row(BUDGETS, {"POST": 400}, MONEY),
+    "admin/quotas/<int:user_id>/reset": Row(BUDGETS, {"POST": 400}, MONEY_WRITE),
     "webhooks/subscriptions": Row(EVERYBODY, {"POST": 404}, ANY, authenticates=False),
     "admin/prices": Row(by_method(perm("providers.view_price"), POST=perm("providers.add_price")), {"GET": 200, "POST": 400}, PROVIDERS),
     "admin/price-proposals": Row(always(PROPOSALS), {"GET": 200}, PROVIDERS),
@@ -108,8 +111,8 @@ ROUTES: dict[str, Row] = {
     "admin/providers/<int:pk>/import": Row(providers(), {"POST": 200}, PROVIDERS),
     "admin/providers/<int:pk>/health": Row(providers(), {"GET": 200}, PROVIDERS),
     "admin/providers/<int:pk>/health/history": Row(providers(), {"GET": 200}, PROVIDERS),
-    "admin/providers/<int:pk>/test": Row(SUPERUSERS, {"POST": 200}, PROVIDERS),
-    "admin/providers/<int:pk>/conform": Row(SUPERUSERS, {"POST": 200}, PROVIDERS),
+    "admin/providers/<int:pk>/test": Row(SUPERUSERS, {"POST": 200}, PROVIDERS_WRITE),
+    "admin/providers/<int:pk>/conform": Row(SUPERUSERS, {"POST": 200}, PROVIDERS_WRITE),
 }
 """Below ``/api/v1/ai/``."""
 

@@ -14,7 +14,6 @@ from tests.access.routes import API, rest
 from tests.access.world import World
 from tests.undone import undone
 
-
 pytestmark = pytest.mark.timeout(600)
 
 

@@ -118,6 +118,9 @@ class People:
 
     def one_permission(self) -> Iterator[Principal]:
         """The same account each time, with other permissions in its memory: no row is written for any of them.
+
+        ``AIGATEWAY_TEST_PERMISSION_STEP=20`` takes every twentieth permission, for a first look.
+        """
         assert self.staff is not None
         for name in all_permissions()[:: int(os.environ.get("AIGATEWAY_TEST_PERMISSION_STEP") or 1)]:
             yield Principal(f"staff with {name}", self.staff, permissions=frozenset({name}))

@@ -26,6 +26,19 @@ EVERYWHERE = {
     "X-Content-Type-Options": _text("`nosniff`"),
     "X-Frame-Options": _text("`DENY`"),
 }
+DECISION = {
+    "X-Gateway-Request-ID": _text("The gateway's own id of the request: what the ledger and support go by."),
+    "X-Gateway-Provider": _text("Who answered."),
+    "X-Gateway-Model": _text("Which of its models."),
+    "X-Gateway-Attempts": _text("How many calls to providers it took."),
+    "X-Gateway-Cached": _text("`true`: no provider was asked."),
+    "X-Gateway-Policy": _text("The policy that chose."),
+    "X-Gateway-Why": _text("The choice in words."),
+    "X-Gateway-Degraded": _text("What was left out or passed over, and why."),
+    "X-Gateway-Unchecked": _text("Fields that were passed on unread."),
+    "X-Gateway-Cost-USD": _text("What it cost, to the nano-dollar; not on streams."),
+}
+"""On answers of a model."""
 CHALLENGE = {"WWW-Authenticate": _text("How to say who you are.")}
 WAIT = {"Retry-After": {"description": "Seconds until the same request may succeed.", "schema": {"type": "integer"}}}
 REPLAYED = {"Idempotent-Replayed": _text("`true`: the first answer to this Idempotency-Key, again.")}
@@ -45,20 +58,25 @@ WRITES = ("post", "put", "patch", "delete")
 
 def describe(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """``POSTPROCESSING_HOOKS``, the last one."""
-    described = EVERYWHERE | CHALLENGE | WAIT | REPLAYED | FILE
+    described = EVERYWHERE | DECISION | CHALLENGE | WAIT | REPLAYED | FILE
     result["components"]["headers"] = {name: {**header} for name, header in described.items()}
     for item in result["paths"].values():
         for method, operation in item.items():
+            is_inference = "inference" in operation.get("tags", ())
             for status, answer in operation["responses"].items():
                 own = answer.get("headers", {})
-                answer["headers"] = {name: {"$ref": COMPONENTS + name} for name in _names(method, status, answer)} | own
+                answer["headers"] = {
+                    name: {"$ref": COMPONENTS + name} for name in _names(method, status, answer, is_inference=is_inference)
+                } | own
             if method in WRITES and operation.get("security"):
                 _add_parameter(operation, IDEMPOTENCY_KEY)
     return result
 
 
-def _names(method: str, status: str, answer: dict[str, Any]) -> list[str]:
+def _names(method: str, status: str, answer: dict[str, Any], *, is_inference: bool) -> list[str]:
     names = [*EVERYWHERE]
+    if is_inference and status == "200":
+        names += DECISION
     if status == "401":
         names += CHALLENGE
     if status in ("409", "429", "503"):

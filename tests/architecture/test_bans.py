@@ -39,17 +39,39 @@ def _is_called(node: ast.AST, names: set[str], methods: set[str]) -> bool:
     return (isinstance(called, ast.Name) and called.id in names) or (isinstance(called, ast.Attribute) and called.attr in methods)
 
 
-def test_no_code_from_text_and_no_unescaped_html_and_no_raw_sql_querysets() -> None:
+def test_S17_S26_S33_no_code_from_text_and_no_unescaped_html_and_no_raw_sql_querysets() -> None:
     assert _places((path, node) for path, node in _nodes() if _is_called(node, BANNED_CALLS, BANNED_METHODS)) == []
 
 
-def test_no_unsafe_serialisation_and_no_processes_but_the_supervisors() -> None:
+def test_S33_no_unsafe_serialisation_and_no_processes_but_the_supervisors() -> None:
     found = (
         (path, node)
         for path, node in _nodes()
         if any(target.split(".")[0] in BANNED_MODULES for target in source.imported_modules(node, path))
     )
     assert _places(found, allowed=SPAWNING) == []
+
+
+OPENS_SOCKETS = {
+    *("providers/upstream/egress.py", "providers/upstream/tls.py", "providers/client.py"),
+    *("providers/upstream/transport/client.py", "providers/upstream/transport/stream.py", "providers/upstream/transport/failures.py"),
+    *("aigateway/process/web.py", "aigateway/process/supervisor.py", "aigateway/process/run.py", "aigateway/process/probe.py"),
+    *("aigateway/process/health.py", "aigateway/checks.py", "aigateway/env.py", "aigateway/alerts.py"),
+    *("usage/limits/limiter.py", "usage/limits/redis_connection.py", "usage/ledger/front.py", "usage/ledger/writer.py"),
+}
+"""Egress and what speaks through it; our own listener, its probe, Redis, and the name of this machine."""
+
+SOCKETS = {"socket", "ssl", "aiohttp", "requests", "urllib3", "httpx", "http.client", "urllib.request", "smtplib", "ftplib", "redis"}
+
+
+def test_S02_no_other_module_can_open_a_socket() -> None:
+    found = {
+        source.name(path)
+        for path, node in _nodes()
+        for target in source.imported_modules(node, path)
+        if (target in SOCKETS or target.split(".")[0] in SOCKETS - {"http.client"}) and "simulator" not in path.parts
+    }
+    assert found <= OPENS_SOCKETS, found - OPENS_SOCKETS
 
 
 def test_everything_is_caught_only_at_the_outermost_edges() -> None:

@@ -17,7 +17,7 @@ __all__ = ["gateway", "new_simulator", "simulator", "start_gateway", "user"]
 pytestmark = [pytest.mark.both_databases, pytest.mark.timeout(600)]
 
 
-def test_C09_B08_inference_answers_as_its_document_says(gateway: LiveGateway, user: User) -> None:  # noqa: F811
+def test_C09_B08_inference_answers_as_its_document_says(gateway: LiveGateway, user: User) -> None:
     findings, count = Findings(), cases_of_each(inference=True)
     keys = {"key": gateway.key, "wrong key": "gw_abcdefghijkl_" + "x" * 43}
     session = requests.Session()

@@ -253,6 +253,7 @@ class ModelImportView(ProviderAdministration):
 
     @extend_schema(operation_id="providers_import", summary="Import models and prices", responses=ImportReportSerializer)
     def post(self, request: Request, pk: int) -> Response:
+        self.get_serializer(data=request.data).is_valid(raise_exception=True)
         provider = self.provider(pk)
         try:
             report = discovery.import_from_provider(provider.pk, Actor.of(request.user))

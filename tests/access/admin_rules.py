@@ -131,6 +131,9 @@ MODELS: dict[str, Pages] = {
     },
 }
 
+OF_TEAMS = {"usage.apikey", "usage.budget", "usage.ledgerentry", "usage.usagetotal"}
+"""Lists that are cut to what belongs to a team: whoever sees none of it finds no row, and for owners what is foreign is 404."""
+
 INLINES: dict[str, Pages] = {
     "providers.provider/providers.deployment": replace(record("providers.deployment")),
     "providers.provider/providers.managedpreset": Pages(superuser, superuser, superuser, superuser),

@@ -16,7 +16,7 @@ from preferences.models import Preference
 from providers.models import Deployment, HealthCheck, HealthCheckJob, Price, PriceProposal, Provider, Route
 from tests.access.rows import one_row
 from tests.usage.lines import line, post
-from usage.models import Budget, Export, RateLimit, Statement, UsageTotal
+from usage.models import Budget, ClosedMonth, Export, RateLimit, Statement, UsageTotal
 
 ABSENT_ID = 9_999_999
 ABSENT_UUID = UUID(int=7)
@@ -53,7 +53,7 @@ class World:
 
     def row_of(self, label: str) -> Any:
         """The primary key of one row of a model: where it matters whose it is, one that belongs to the user, who is in the team."""
-        return (self.rows.get(label) or one_row(apps.get_model(label))).pk
+        return (self.rows[label] if label in self.rows else one_row(apps.get_model(label))).pk
 
 
 def build_world(base_url: str, user: User, other: User) -> World:
@@ -80,11 +80,20 @@ def build_world(base_url: str, user: User, other: User) -> World:
         "auth.user": user,
         "auth.group": team,
         "usage.apikey": user.api_keys.get(name="user's key"),
+        "usage.closedmonth": _closed_september(now),
         "usage.ledgerentry": entry,
         "usage.usagetotal": one_row(UsageTotal, team_id=team.pk),
         "django_celery_beat.periodictask": PeriodicTask.objects.create(name="check", task="providers.check_all", interval=every),
     }
     return World(provider, small, proposal, statement_with_a_finding(now), export, job, user, rows)
+
+
+def _closed_september(now: datetime) -> ClosedMonth:
+    begins, ends = datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC)
+    return ClosedMonth.objects.create(
+        month="2026-09", starts_at=begins, ends_at=ends, cutoff_at=ends, lines=0, late_lines=0, cost_nano=0, columns=30, sha256="0" * 64,
+        closed_at=now,
+    )  # fmt: skip
 
 
 def statement_with_a_finding(now: datetime) -> Statement:

@@ -62,6 +62,7 @@ def prepare_new(provider: Provider, actor: Actor, secret: Secret | None = None) 
     elif not actor.is_superuser and kind.root_of(provider.base_url.rstrip("/")) != kind.base_url:
         raise _refuse("base_url", SUPERUSERS_ONLY)
     _check_address(provider, actor)
+    _check_slug(provider)
     provider.full_clean()
     if secret is not None:
         check_secret(secret, actor)
@@ -85,6 +86,7 @@ def prepare_update(provider: Provider, actor: Actor) -> None:
         raise _refuse("kind", f"There is no kind '{provider.kind[:40]}'.")
     if any(getattr(before, field) != getattr(provider, field) for field in ("base_url", "allow_private", "ca_bundle")):
         _check_address(provider, actor)
+    _check_slug(provider)
     provider.full_clean()
 
 
@@ -141,9 +143,15 @@ def _check_ca_bundle(ca_bundle: str, actor: Actor) -> None:
         raise _refuse("ca_bundle", f"Paste certificates of an authority as PEM text: {error}.") from error
 
 
+def _check_slug(provider: Provider) -> None:
+    """Among providers that are in use: the name of a deleted one is free, for the ledger keeps its own copy (C05)."""
+    if Provider.objects.filter(slug=provider.slug, deleted_at=None).exclude(pk=provider.pk).exists():
+        raise _refuse("slug", "A provider with this slug exists already.")
+
+
 def _free_slug(wish: str) -> str:
     base = slugify(wish)[:45] or "provider"
-    taken = set(Provider.objects.filter(slug__startswith=base).values_list("slug", flat=True))
+    taken = set(Provider.objects.filter(slug__startswith=base, deleted_at=None).values_list("slug", flat=True))
     return next(slug for slug in (base, *(f"{base}-{number}" for number in range(2, len(taken) + 3))) if slug not in taken)
 
 
@@ -350,5 +358,6 @@ def update_routing_configuration(configuration: RoutingConfiguration, actor: Act
     configuration.pk = 1
     configuration.full_clean(validate_unique=False)
     with changing(actor):
+        configuration._state.adding = not RoutingConfiguration.objects.filter(pk=1).exists()  # the audit log looks at this
         configuration.save()
     return configuration

@@ -25,7 +25,7 @@ def _choices(enum: Any) -> list[tuple[str, str]]:
 class Provider(models.Model):
     """One account at one service. Deletion is soft: the ledger refers to it for ever."""
 
-    slug = models.SlugField(max_length=50, unique=True, help_text="Stable public name, as in <code>slug/model</code>.")
+    slug = models.SlugField(max_length=50, help_text="Stable public name, as in <code>slug/model</code>.")
     label = models.CharField("name", max_length=100)
     kind = models.SlugField(max_length=40, help_text="Row of the provider catalogue: wire format, address, key style.")
     base_url = models.CharField(
@@ -65,6 +65,12 @@ class Provider(models.Model):
 
     class Meta:
         ordering: ClassVar = ["priority", "slug"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["slug"], condition=Q(deleted_at=None), name="provider_slug_once",
+                violation_error_message="A provider with this slug exists already.",
+            ),
+        ]  # fmt: skip
 
     def __str__(self) -> str:
         return self.label

@@ -21,10 +21,14 @@ NOT_YOURS: Final = "You cannot give what you do not have: {}."
 
 @dataclass(frozen=True, slots=True)
 class RoleSource:
-    """What an account may do beside Django's permissions, by name: roles that an app knows of."""
+    """What an account may do beside Django's permissions, by name: roles that an app knows of.
+
+    ``beyond`` is a condition on accounts: those with a role that is not among the given ones.
+    """
 
     of_account: Callable[[int], Iterable[str]]
     of_group: Callable[[Group], Iterable[str]]
+    beyond: Callable[[frozenset[str]], Q]
 
 
 _sources: list[RoleSource] = []
@@ -78,13 +82,28 @@ def rights_held(actor: Actor) -> Rights:
 def rights_of_group(group: Group) -> Rights:
     """What membership gives."""
     roles = frozenset(role for source in _sources for role in source.of_group(group))
-    permissions = group.permissions.values_list("pk", flat=True) if group.pk else ()
-    return Rights(permissions=frozenset(permissions), roles=roles)
+    permissions = group.permissions.all() if group.pk else ()
+    return Rights(permissions=frozenset(permission.pk for permission in permissions), roles=roles)
 
 
 def is_stronger(account: User, actor: Actor) -> bool:
     """Whether the account may do something the actor may not, so that acting as it would be a gain."""
     return not rights_held(actor).cover(rights_of(account))
+
+
+def not_stronger(actor: Actor) -> Q:
+    """A condition on accounts, for lists: ``is_stronger`` asked of all at once."""
+    held = rights_held(actor)
+    if held.superuser:
+        return Q()
+    lacking = Permission.objects.exclude(pk__in=held.permissions)
+    with_more = User.objects.filter(Q(user_permissions__in=lacking) | Q(groups__permissions__in=lacking))
+    beyond = Q(is_superuser=True) | Q(pk__in=with_more.values("pk"))
+    if not held.staff:
+        beyond |= Q(is_staff=True)
+    for source in _sources:
+        beyond |= source.beyond(held.roles)
+    return ~beyond
 
 
 def check_account(account: User, actor: Actor) -> None:

@@ -16,5 +16,7 @@ class UsageConfig(AppConfig):
         auditlog.register(self.get_model("ApiKey"), exclude_fields=["secret_sha256", "last_used_at"])
         for name in ("Budget", "BudgetAdjustment", "RateLimit", "Tier", "TierLimit", "TeamOwner", "ClosedMonth"):
             auditlog.register(self.get_model(name))
+        auditlog.register(self.get_model("Export"), include_fields=["format", "query", "created_by_id"])
+        auditlog.register(self.get_model("Statement"), exclude_fields=["summary"])
         auditlog.register(self.get_model("UserAccount"), exclude_fields=["updated_at"])
         auditlog.register(self.get_model("Entitlement"), exclude_fields=["last_event_at", "updated_at"])

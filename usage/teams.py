@@ -17,6 +17,7 @@ from providers.rights import RoleSource
 from usage.models import FINANCE_GROUP, TeamOwner
 
 FINANCE: Final = "finance"
+OWNER: Final = "owner of team "
 
 
 def owned_teams(user: User | AnonymousUser) -> frozenset[int]:
@@ -34,8 +35,7 @@ def manageable_members(actor: Actor) -> QuerySet[User]:
     """Members of the actor's teams that may do no more than the actor does."""
     if actor.user is None:
         return User.objects.none()
-    members = members_of(owned_teams(actor.user))
-    return members.filter(pk__in=[member.pk for member in members if not rights.is_stronger(member, actor)])
+    return members_of(owned_teams(actor.user)).filter(rights.not_stronger(actor))
 
 
 def manages(actor: Actor, account: User) -> bool:
@@ -55,7 +55,7 @@ def budgets_within(teams: frozenset[int]) -> Q:
 def _roles_of_account(user_id: int) -> Iterator[str]:
     if Group.objects.filter(user=user_id, name=FINANCE_GROUP).exists():
         yield FINANCE
-    yield from (f"owner of team {team}" for team in TeamOwner.objects.filter(user=user_id).values_list("team_id", flat=True))
+    yield from (f"{OWNER}{team}" for team in TeamOwner.objects.filter(user=user_id).values_list("team_id", flat=True))
 
 
 def _roles_of_group(group: Group) -> Iterator[str]:
@@ -63,4 +63,12 @@ def _roles_of_group(group: Group) -> Iterator[str]:
         yield FINANCE
 
 
-ROLES: Final = RoleSource(_roles_of_account, _roles_of_group)
+def _beyond(held: frozenset[str]) -> Q:
+    own = [int(role.removeprefix(OWNER)) for role in held if role.startswith(OWNER)]
+    beyond = Q(pk__in=TeamOwner.objects.exclude(team__in=own).values("user"))
+    if FINANCE not in held:
+        beyond |= Q(pk__in=User.objects.filter(groups__name=FINANCE_GROUP).values("pk"))
+    return beyond
+
+
+ROLES: Final = RoleSource(_roles_of_account, _roles_of_group, _beyond)

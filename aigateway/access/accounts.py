@@ -25,10 +25,13 @@ def save_account(account: User, actor: Actor) -> User:
     with transaction.atomic(), audited(actor):
         stored = User.objects.select_for_update().filter(pk=account.pk).first()
         if stored is not None:
+            account._state.adding = False  # whoever made the object: the audit log looks at this, not at the row
             rights.check_account(stored, actor)
             _keep_a_superuser(stored, stays=account.is_active and account.is_superuser)
         rights.check_rights(Rights(superuser=account.is_superuser, staff=account.is_staff), actor, "staff or superuser status")
         account.save()
+        if stored is not None and stored.is_active and not account.is_active:
+            end_sessions(account)
         _announce(account)
     return account
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin, messages
@@ -15,7 +15,7 @@ from providers.audit import Actor, audited, record
 
 class LoginRecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display: tuple[str, ...] = ("attempt_time", "username", "ip_address", "path_info")
-    fields: tuple[str, ...] = ("attempt_time", "username", "ip_address", "user_agent", "path_info")
+    fields: ClassVar[tuple[str, ...]] = ("attempt_time", "username", "ip_address", "user_agent", "path_info")
     search_fields = ("username", "ip_address")
     date_hierarchy = "attempt_time"
 

@@ -128,7 +128,7 @@ def put_back(entry: LogEntry, actor: Actor) -> models.Model:
         for name, (before, _) in _changes(entry, rule).items():
             _set(row, name, before)
         try:
-            row.full_clean(validate_unique=False, validate_constraints=False)
+            row.full_clean()
             rule.write(row, actor)
         except (ValidationError, ActionRefused) as error:
             raise CannotPutBack(f"No longer valid: {_sentence(error)}") from error

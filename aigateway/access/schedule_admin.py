@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
+from kombu.exceptions import OperationalError
 
 from aigateway.schedules import SCHEDULES
 from providers.audit import Actor, audited, record
@@ -52,7 +53,14 @@ class PeriodicTaskAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 continue
             with transaction.atomic(), audited(Actor.of(request.user)):
                 record(row, {"run": ["", "by hand"]})
-            current_app.send_task(row.task)
+            self._send(request, row)
+
+    def _send(self, request: HttpRequest, row: PeriodicTask) -> None:
+        try:
+            current_app.send_task(row.task, retry=False)
+        except (OperationalError, OSError):
+            self.message_user(request, f"{row.name}: no worker can be reached now.", messages.ERROR)
+        else:
             self.message_user(request, f"{row.name}: a worker was told.", messages.SUCCESS)
 
     def _switch(self, request: HttpRequest, queryset: QuerySet[PeriodicTask], enabled: bool) -> None:

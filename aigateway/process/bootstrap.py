@@ -13,6 +13,7 @@ from datetime import timedelta
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
@@ -91,7 +92,7 @@ def _seed_schedule() -> None:
 
 
 def _seed_simulator(base_url: str) -> None:
-    provider = Provider.objects.filter(slug=SIMULATOR_SLUG).first()
+    provider = Provider.objects.filter(slug=SIMULATOR_SLUG).order_by(F("deleted_at").asc(nulls_first=True)).first()
     if provider is None:
         provider = Provider(slug=SIMULATOR_SLUG, label="Simulator", kind="simulator", base_url=base_url, allow_private=True, priority=1000)
         actions.create_provider(provider, SYSTEM)
@@ -135,7 +136,7 @@ def _first_key(user: User) -> str | None:
     if known:
         return None
     try:
-        _, plaintext = create_api_key(user, FIRST_KEY_NAME, secret=given or None)
+        _, plaintext = create_api_key(user, FIRST_KEY_NAME, secret=given or None, actor=SYSTEM)
     except ActionRefused as error:
         raise SeedRefused(f"AIGATEWAY_BOOTSTRAP_KEY: {error}") from error
     return None if given else plaintext

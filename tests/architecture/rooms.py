@@ -23,8 +23,8 @@ HALLS = (
     "providers/upstream",
     "providers/upstream/adapters",
 )
-GATHERERS = ("admin", "asgi", "management", "tasks", "urls")
-"""Rooms on top that only gather: pages, paths, tasks and commands of all others. They come in by any file."""
+GATHERERS = ("admin", "apps", "asgi", "management", "tasks", "urls")
+"""What only gathers, on top or at start: pages, paths, tasks and commands of all others. They come in by any file."""
 NO_ROOMS = ("__init__.py", "__pycache__", "apps.py", "migrations", "static")
 
 

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from providers import clock
+from providers import audit, clock
 from providers.models import ConfigVersion
 from usage.errors import ActionRefused
 from usage.models import Attempt, Budget, BudgetAdjustment, BudgetPeriod, LedgerEntry
@@ -37,6 +37,7 @@ def adjust_attempt(attempt: Attempt, amount_nano: int, reason: str, actor_id: in
             raise ActionRefused("A credit cannot be larger than what the call has cost.")
         line = _adjusting_line(lines[0], amount_nano, reason, actor_id)
         line.save(force_insert=True)
+        audit.record(line, {"cost_nano": ["0", str(amount_nano)], "reason": ["", reason]})
         _post(attempt.budget_period_ids, amount_nano)
     return line
 

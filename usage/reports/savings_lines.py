@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 from django.db import connection
+from django.db.models import F
 
 from providers.models import Deployment, Price, Route
 from providers.upstream.types import PriceCard, Rates
@@ -22,6 +23,9 @@ from usage.money import BUCKETS, PPM, TOKENS_PER_PRICE, UsageUnknown, card_at, c
 from usage.reports.sql import cards
 from usage.reports.sql.totals import Params
 from usage.reports.sums import Asked
+
+_IN_USE_FIRST: Final = F("provider__deleted_at").asc(nulls_first=True)
+"""A deleted provider's name may have been given again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +172,9 @@ def _deployment_asked(name: str) -> Deployment | None:
         first = route.choices.select_related("deployment__provider").order_by("priority", "id").first()
         return first.deployment if first is not None else None
     slug, _, model = name.partition("/")
-    found = [*Deployment.objects.filter(provider__slug=slug, name=model).select_related("provider")[:1]]
-    found = found or [*Deployment.objects.filter(name=name).select_related("provider")[:2]]
+    found = [*Deployment.objects.filter(provider__slug=slug, name=model).select_related("provider").order_by(_IN_USE_FIRST)[:1]]
+    named = Deployment.objects.filter(name=name).select_related("provider")
+    found = found or [*named.filter(provider__deleted_at=None)[:2]] or [*named[:2]]
     return found[0] if len(found) == 1 else None
 
 

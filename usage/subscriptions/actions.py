@@ -5,10 +5,13 @@ from __future__ import annotations
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
+from providers.audit import Actor, audited
 from providers.models import ConfigVersion
 from usage.errors import ActionRefused
 from usage.models import Entitlement
 from usage.subscriptions.events import SubscriptionEvent
+
+WEBHOOK = Actor(None, is_superuser=True, by="webhook of the payment service")
 
 
 def save_entitlement(entitlement: Entitlement) -> Entitlement:
@@ -32,7 +35,7 @@ def apply_subscription_event(event: SubscriptionEvent) -> bool:
     Events come late, twice and out of order; the newest one by the service's own clock decides. Raises ``ActionRefused``
     when the event names nobody we know.
     """
-    with transaction.atomic():
+    with transaction.atomic(), audited(WEBHOOK):
         known = Entitlement.objects.select_for_update().filter(subscription_id=event.subscription_id).first()
         entitlement = known or _entitlement_for(event)
         if entitlement.last_event_at is not None and event.occurred_at < entitlement.last_event_at:

@@ -8,9 +8,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 from django.db.models import Model
 
-from providers import secrets
+from providers import audit, secrets
 from providers.upstream.errors import CredentialLocked
 
 
@@ -62,7 +63,12 @@ def _rotate_field(model: type[Model], field: str, first_id: str, batch_size: int
                 locked += 1
                 continue
             # Conditional: a secret replaced meanwhile is already on the first key and must not be overwritten.
-            moved += model._default_manager.filter(pk=row_id, **{field: bytes(sealed)}).update(**{field: fresh})
+            with transaction.atomic():
+                rows_moved = model._default_manager.filter(pk=row_id, **{field: bytes(sealed)}).update(**{field: fresh})
+                if rows_moved:
+                    keys = [f"under key {secrets.ring_key_id(sealed)}", f"under key {first_id}"]
+                    audit.record(model._default_manager.get(pk=row_id), {field: keys})
+            moved += rows_moved
         last = batch[-1][0]
     return moved, locked
 

@@ -15,6 +15,8 @@ from aigateway import checks
 from aigateway.access.pages import PAGES
 from tests.aigateway.access.people import browser, permissions, staff
 
+pytestmark = pytest.mark.both_databases
+
 REGISTERED = [*admin.site._registry.items()]
 BY_NAME = {f"{model._meta.label_lower}": page for model, page in REGISTERED}
 

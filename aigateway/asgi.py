@@ -14,6 +14,7 @@ django.setup()
 
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402 - needs the settings above
 
+from aigateway.door import hosts  # noqa: E402
 from aigateway.door.handler import EdgeHandler, Send, send_response  # noqa: E402
 from aigateway.door.receipt import Receive, Scope, receive_body, refusal, replayed  # noqa: E402
 from aigateway.door.views import INFERENCE_PATHS  # noqa: E402
@@ -36,9 +37,17 @@ class Application:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http" and is_inference(scope["path"]) and self._edge is not None:
-            await self._edge(scope, receive, send)
+            await self._inference(self._edge, scope, receive, send)
         elif scope["type"] == "http":
             await self._control_plane(scope, receive, send)
+
+    async def _inference(self, edge: EdgeHandler, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            hosts.refuse_foreign(scope)
+        except GatewayError as error:
+            await send_response(refusal(scope, error), send)
+            return
+        await edge(scope, receive, send)
 
     async def _control_plane(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stock Django would read a body of any size into a temporary file before it looks at it (B03)."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
+from providers.upstream.types import NamesInvalid, split_names
+
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 WILDCARD_HOSTS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
 
@@ -31,7 +33,14 @@ def integer(name: str, default: int, *, minimum: int = 0) -> int:
 
 
 def words(name: str) -> list[str]:
-    return [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
+    """With commas, one a line, or as a JSON list. A host such as ``[::1]`` is no JSON."""
+    text = os.environ.get(name, "").strip()
+    if text.startswith("[") and text[1:].lstrip().startswith(('"', "]")):
+        try:
+            return split_names(text)
+        except NamesInvalid as error:
+            raise ImproperlyConfigured(f"{name}: {error}") from None
+    return [word.strip() for line in text.splitlines() for word in line.split(",") if word.strip()]
 
 
 def stored_secret(path: Path, make: str) -> str:

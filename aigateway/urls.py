@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from aigateway import traffic
+from aigateway import entitlements, traffic
 from aigateway.api import errors
 from aigateway.process import health
 from aigateway.trials import conformance_views, provider_tests
@@ -19,7 +19,7 @@ PROVIDERS = "admin/providers"
 _rest: list[URLPattern] = [
     *preferences_patterns(statistics_for_user),
     *usage_patterns,
-    *providers_patterns(traffic.by_deployment),
+    *providers_patterns(traffic.by_deployment, entitlements.barred_tiers),
     *provider_tests.api_patterns,
     *conformance_views.api_patterns,
 ]

@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from preferences.models import DEFAULT_CONTEXT, Preference
 from providers.audit import Actor, audited
 from providers.models import ConfigVersion, Deployment, Provider
-from providers.upstream.types import HealthStatus
+from providers.upstream.types import HealthStatus, NameList, allows
 
 CONTEXT_FORM = re.compile(r"[A-Za-z0-9_-]{1,50}", re.ASCII)
 CONTEXTS_PER_USER_MAX = 100
@@ -59,16 +59,16 @@ class PreferenceAbsent(PreferenceRefused):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What the caller's key may use; ``None`` means everything. ``models`` holds names or ``provider/name`` addresses."""
+    """What the caller's key may use; ``None`` means everything. ``models`` holds names, ``provider/name`` addresses and patterns."""
 
-    models: frozenset[str] | None = None
-    contexts: frozenset[str] | None = None
+    models: NameList | None = None
+    contexts: NameList | None = None
 
     def allows_model(self, deployment: Deployment) -> bool:
-        return self.models is None or not self.models.isdisjoint((deployment.name, str(deployment)))
+        return allows(self.models, deployment.name, str(deployment))
 
     def allows_context(self, context: str) -> bool:
-        return self.contexts is None or context in self.contexts
+        return allows(self.contexts, context)
 
 
 EVERYTHING = Scope()
@@ -108,13 +108,18 @@ def delete_preference(user: User, context: str = DEFAULT_CONTEXT, scope: Scope =
 def delete_preferences(user: User, scope: Scope = EVERYTHING) -> None:
     """Deletes all of a user's preferences that the caller's key may touch; raises ``PreferenceAbsent`` when there is none."""
     with transaction.atomic(), audited(Actor.of(user)):
-        rows = Preference.objects.filter(user=user)
-        if scope.contexts is not None:
-            rows = rows.filter(context__in=scope.contexts)
-        deleted, _ = rows.delete()
+        deleted, _ = within(scope, Preference.objects.filter(user=user)).delete()
         if not deleted:
             raise PreferenceAbsent("No preference is stored.")
         announce(user.pk)
+
+
+def within(scope: Scope, rows: QuerySet[Preference]) -> QuerySet[Preference]:
+    """Those in contexts the caller's key may use; a user has few."""
+    if scope.contexts is None:
+        return rows
+    stored = rows.values_list("context", flat=True)
+    return rows.filter(context__in=[context for context in stored if scope.allows_context(context)])
 
 
 def announce(user_id: int) -> None:
@@ -122,8 +127,10 @@ def announce(user_id: int) -> None:
     ConfigVersion.bump(f"user:{user_id}")
 
 
-def unavailable_reason(deployment: Deployment) -> str:
-    """Why nobody can be served by this model now; empty when it is available."""
+def unavailable_reason(deployment: Deployment, scope: Scope = EVERYTHING) -> str:
+    """Why the caller cannot be served by this model now; empty when it is available."""
+    if not scope.allows_model(deployment):
+        return "this API key may not use it"
     if not deployment.enabled:
         return "the model is disabled"
     if not deployment.provider.enabled or deployment.provider.deleted_at is not None:

@@ -42,7 +42,7 @@ class PreferenceSerializer(serializers.Serializer[Any]):
     provider_name = serializers.CharField()
     model = serializers.CharField()
     model_name = serializers.CharField(help_text="Display name.")
-    available = serializers.BooleanField(help_text="Can it serve a request now?")
+    available = serializers.BooleanField(help_text="Can it serve your request now? If not, another model answers, and says so.")
     unavailable_reason = serializers.CharField(allow_blank=True)
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
@@ -58,6 +58,8 @@ class EffectiveDefaultSerializer(serializers.Serializer[Any]):
     model = serializers.CharField(help_text="`auto` when the gateway chooses by its policy.")
     model_name = serializers.CharField()
     policy = serializers.CharField(allow_null=True, help_text="The gateway's policy, when the gateway chooses.")
+    available = serializers.BooleanField(help_text="False: the gateway chooses another model, and the answer says so.")
+    unavailable_reason = serializers.CharField(allow_blank=True)
 
 
 class PreferenceListSerializer(serializers.Serializer[Any]):

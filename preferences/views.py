@@ -22,6 +22,7 @@ from preferences.serializers import (
     PreferenceWriteSerializer,
 )
 from providers.models import RoutingConfiguration
+from providers.upstream.types import NameList
 
 UsageByModel = Mapping[str, Mapping[str, int | str | None]]
 """Statistics of one user by ``provider/model``, in the shape of ``PreferenceUsageSerializer``."""
@@ -48,14 +49,14 @@ class PreferencesView(GenericAPIView[Preference]):
     )
     def get(self, request: Request) -> Response:
         wanted = _query(PreferenceListQuerySerializer, request)
-        user = _user(request)
-        rows = Preference.objects.filter(user=user).select_related("deployment__provider").order_by("context")
+        user, scope = _user(request), _scope(request.auth)
+        rows = actions.within(scope, Preference.objects.filter(user=user)).select_related("deployment__provider").order_by("context")
         if "context" in wanted:
             rows = rows.filter(context=wanted["context"])
         usage = self.usage_statistics(user.pk)
         page = self.paginate_queryset(rows) or []
-        answer = self.get_paginated_response([_shown(row, usage) for row in page])
-        answer.data["effective_default"] = _effective_default(user)
+        answer = self.get_paginated_response([_shown(row, usage, scope) for row in page])
+        answer.data["effective_default"] = _effective_default(user, scope)
         return answer
 
     @extend_schema(
@@ -67,9 +68,9 @@ class PreferencesView(GenericAPIView[Preference]):
     def put(self, request: Request) -> Response:
         wish = PreferenceWriteSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
-        user, wanted = _user(request), wish.validated_data
-        stored = actions.set_preference(user, wanted["context"], wanted.get("provider"), wanted["model"], _scope(request.auth))
-        return Response(_shown(stored, self.usage_statistics(user.pk)))
+        user, scope, wanted = _user(request), _scope(request.auth), wish.validated_data
+        stored = actions.set_preference(user, wanted["context"], wanted.get("provider"), wanted["model"], scope)
+        return Response(_shown(stored, self.usage_statistics(user.pk), scope))
 
     @extend_schema(
         operation_id="preferences_delete_default",
@@ -107,11 +108,8 @@ def _user(request: Request) -> User:
 
 def _scope(auth: object) -> actions.Scope:
     """The limits of the API key the request came with; a session has none. An empty list on a key means everything."""
-    return actions.Scope(_names(getattr(auth, "allowed_models", None)), _names(getattr(auth, "allowed_contexts", None)))
-
-
-def _names(names: list[str] | None) -> frozenset[str] | None:
-    return frozenset(names) if names else None
+    models, contexts = (getattr(auth, name, None) or () for name in ("allowed_models", "allowed_contexts"))
+    return actions.Scope(NameList.of(models), NameList.of(contexts))
 
 
 def _query(serializer_class: Any, request: Request) -> dict[str, Any]:
@@ -121,9 +119,9 @@ def _query(serializer_class: Any, request: Request) -> dict[str, Any]:
     return wanted
 
 
-def _shown(preference: Preference, usage: UsageByModel) -> dict[str, Any]:
+def _shown(preference: Preference, usage: UsageByModel, scope: actions.Scope) -> dict[str, Any]:
     deployment = preference.deployment
-    reason = actions.unavailable_reason(deployment)
+    reason = actions.unavailable_reason(deployment, scope)
     shown = {
         "context": preference.context,
         "provider": deployment.provider.slug,
@@ -139,7 +137,7 @@ def _shown(preference: Preference, usage: UsageByModel) -> dict[str, Any]:
     return dict(PreferenceSerializer(shown).data)
 
 
-def _effective_default(user: User) -> dict[str, Any]:
+def _effective_default(user: User, scope: actions.Scope) -> dict[str, Any]:
     stored = Preference.objects.filter(user=user, context=DEFAULT_CONTEXT).select_related("deployment__provider").first()
     if stored is None:
         routing = RoutingConfiguration.objects.filter(pk=1).first() or RoutingConfiguration()
@@ -150,8 +148,11 @@ def _effective_default(user: User) -> dict[str, Any]:
             "model": "auto",
             "model_name": "Chosen by the gateway",
             "policy": routing.default_policy,
+            "available": True,
+            "unavailable_reason": "",
         }
     deployment = stored.deployment
+    reason = actions.unavailable_reason(deployment, scope)
     return {
         "source": "preference",
         "provider": deployment.provider.slug,
@@ -159,4 +160,6 @@ def _effective_default(user: User) -> dict[str, Any]:
         "model": deployment.name,
         "model_name": deployment.display_name or deployment.name,
         "policy": None,
+        "available": not reason,
+        "unavailable_reason": reason,
     }

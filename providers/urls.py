@@ -8,10 +8,11 @@ from providers import views
 from providers.prices import views as price_views
 
 
-def patterns(traffic_statistics: views.TrafficStatistics) -> list[URLPattern]:
-    """The routes, with the source of traffic statistics the composition root chooses."""
+def patterns(traffic_statistics: views.TrafficStatistics, barred_tiers: views.BarredTiers) -> list[URLPattern]:
+    """The routes, with the sources of traffic statistics and subscriptions the composition root chooses."""
+    models = views.ModelListView.as_view(traffic_statistics=traffic_statistics, barred_tiers=barred_tiers)
     return [
-        path("models", views.ModelListView.as_view(traffic_statistics=traffic_statistics), name="models"),
+        path("models", models, name="models"),
         path("admin/prices", price_views.PricesView.as_view(), name="admin-prices"),
         path("admin/price-proposals", price_views.PriceProposalsView.as_view(), name="price-proposals"),
         path("admin/price-proposals/<int:pk>/decision", price_views.PriceDecisionView.as_view(), name="price-decision"),
@@ -28,4 +29,4 @@ def patterns(traffic_statistics: views.TrafficStatistics) -> list[URLPattern]:
     ]
 
 
-urlpatterns = patterns(views.no_statistics)
+urlpatterns = patterns(views.no_statistics, views.no_tiers)

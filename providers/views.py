@@ -48,7 +48,7 @@ from providers.serializers import (
     ToggleSerializer,
 )
 from providers.upstream.errors import UpstreamError
-from providers.upstream.types import HealthStatus, Secret
+from providers.upstream.types import HealthStatus, NameList, Secret
 
 SCOPES: Mapping[str, str] = {
     "GET": "providers_read", "POST": "manage_providers", "PUT": "manage_providers", "PATCH": "manage_providers",
@@ -59,8 +59,16 @@ TrafficStatistics = Callable[[], Mapping[int, tuple[float, float]]]
 """Average latency in milliseconds and success rate (0 to 1) of the last 24 hours, by deployment id."""
 
 
+BarredTiers = Callable[[int], frozenset[str]]
+"""The tiers a user, by id, has not subscribed to."""
+
+
 def no_statistics() -> Mapping[int, tuple[float, float]]:
     return {}
+
+
+def no_tiers(user_id: int) -> frozenset[str]:  # noqa: ARG001 - the default
+    return frozenset()
 
 
 # --------------------------------------------------------------------------- models, for everybody
@@ -99,7 +107,7 @@ _IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER,
     )
 )
 class ModelListView(ListAPIView[Deployment]):
-    """All models of all registered providers, with price, availability and what their traffic was like."""
+    """Models with price, availability and what their traffic was like: strangers see all, callers what they may use (C14)."""
 
     scope = "public"
     permission_classes = (AllowAny,)
@@ -107,25 +115,38 @@ class ModelListView(ListAPIView[Deployment]):
     serializer_class = ModelSerializer
     filterset_class = ModelFilter
     traffic_statistics: TrafficStatistics = staticmethod(no_statistics)
+    barred_tiers: BarredTiers = staticmethod(no_tiers)
 
     def get_queryset(self) -> QuerySet[Deployment]:
-        listed = live_deployments().select_related("provider").prefetch_related("provider__credentials")
+        listed = _usable_by(self.request, live_deployments(), self.barred_tiers)
+        listed = listed.select_related("provider").prefetch_related("provider__credentials")
         return listed.order_by("-recommended", "name", "provider__priority", "pk")
 
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "prices": current_prices(live_deployments()), "statistics": self.traffic_statistics()}
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Any:
-        """Caches for half a minute; who asks again with the tag of what he has gets an empty 304."""
+        """What strangers see may be kept for half a minute; who asks again with the tag of what he has gets an empty 304."""
         final = super().finalize_response(request, response, *args, **kwargs)
-        if final.status_code != status.HTTP_200_OK:
-            return final
-        scope = "private" if request.user.is_authenticated else "public"
-        etag = quote_etag(hashlib.sha256(JSONRenderer().render(final.data)).hexdigest()[:32])
-        final["Cache-Control"] = f"{scope}, max-age=30"
-        final["ETag"] = etag
         patch_vary_headers(final, ["Authorization", "X-API-Key", "Cookie"])
+        if final.status_code != status.HTTP_200_OK or request.user.is_authenticated:
+            return final
+        etag = quote_etag(hashlib.sha256(JSONRenderer().render(final.data)).hexdigest()[:32])
+        final["Cache-Control"] = "public, max-age=30"
+        final["ETag"] = etag
         return get_conditional_response(_plain(request), etag=etag, response=final)
+
+
+def _usable_by(request: Request, models: QuerySet[Deployment], barred_tiers: BarredTiers) -> QuerySet[Deployment]:
+    """What the key allows, without what needs a tier its user has not subscribed to."""
+    barred = barred_tiers(request.user.pk) if request.user.is_authenticated else None
+    if barred:
+        models = models.exclude(provider__preset__required_tier__in=barred)
+    allowed = NameList.of(getattr(request.auth, "allowed_models", None) or ())
+    if allowed is None:
+        return models
+    rows = models.values_list("pk", "name", "provider__slug")
+    return models.filter(pk__in=[pk for pk, name, slug in rows if allowed.allows(name, f"{slug}/{name}")])
 
 
 def _plain(request: Request) -> HttpRequest:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from django.contrib.auth.models import AnonymousUser, User
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, ValidationError
@@ -16,8 +15,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from usage.models import FINANCE_GROUP
-from usage.teams import owned_teams
+from usage.teams import is_finance, owned_teams
 
 PRIVATE = {"Cache-Control": "private, no-store"}
 
@@ -45,15 +43,6 @@ def checked_query(serializer_class: Any, request: Request) -> dict[str, Any]:
     serializer.is_valid(raise_exception=True)
     wanted: dict[str, Any] = serializer.validated_data
     return wanted
-
-
-def is_finance(user: User | AnonymousUser) -> bool:
-    """Members of the group ``finance``, superusers, and staff who may view the ledger."""
-    if not user.is_authenticated or not user.is_active:
-        return False
-    if user.is_staff and user.has_perm("usage.view_ledgerentry"):
-        return True
-    return user.is_superuser or user.groups.filter(name=FINANCE_GROUP).exists()
 
 
 class IsFinance(BasePermission):

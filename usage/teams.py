@@ -27,6 +27,15 @@ def owned_teams(user: User | AnonymousUser) -> frozenset[int]:
     return frozenset(TeamOwner.objects.filter(user=user.pk).values_list("team_id", flat=True))
 
 
+def is_finance(user: User | AnonymousUser) -> bool:
+    """Members of the group ``finance``, superusers, and staff who may view the ledger."""
+    if not user.is_authenticated or not user.is_active:
+        return False
+    if user.is_staff and user.has_perm("usage.view_ledgerentry"):
+        return True
+    return user.is_superuser or user.groups.filter(name=FINANCE_GROUP).exists()
+
+
 def members_of(teams: frozenset[int]) -> QuerySet[User]:
     return User.objects.filter(groups__in=teams).distinct()
 

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 from aigateway.api.credentials import AMBIGUOUS, AMBIGUOUS_WORDS, AmbiguousKey, sent_key
 from aigateway.api.errors import ServiceUnavailable
-from aigateway.api.scopes import refuse_missing_scope
+from aigateway.api.scopes import ScopedAuthentication
 from providers.audit import acting
 from usage import keys
 from usage.models import ApiKey
@@ -19,17 +19,15 @@ from usage.models import ApiKey
 INVALID = "The API key is not valid: unknown, expired, revoked, or its user is inactive."
 
 
-class ApiKeyAuthentication(authentication.BaseAuthentication):
+class ApiKeyAuthentication(ScopedAuthentication):
     """``Authorization: Bearer gw_...`` or ``X-API-Key``; sets ``request.auth`` to the ``ApiKey`` row.
 
-    Whether the key's scopes cover the view is settled here, whatever permissions the view declares itself. A database that is away
-    is 503 and never 401: unknown is not invalid.
+    A database that is away is 503 and never 401: unknown is not invalid.
     """
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
-        found = self.identify(request)
+        found = super().authenticate(request)
         if found is not None:
-            refuse_missing_scope(request, keys.effective(found[1].scopes))
             acting(found[0], f"API key {found[1].pk}")
         return found
 

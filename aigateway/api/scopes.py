@@ -6,13 +6,36 @@ nobody needs to be anybody. A view that says nothing is open to people who signe
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from typing import Any
 
+from django.contrib.auth.models import User
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
+from usage.keys import effective
+
 PUBLIC = "public"
 SCOPE_MISSING = "scope_missing"
+
+
+class ScopedAuthentication(BaseAuthentication, ABC):
+    """What every credential but a session is read by: ``identify`` says whose it is, here is settled whether it may do this.
+
+    It happens while authenticating, because permissions are a view's own to choose.
+    """
+
+    @abstractmethod
+    def identify(self, request: Request) -> tuple[User, Any] | None:
+        """The user, and what carries ``scopes``, whatever they allow; ``None`` for credentials of another kind."""
+
+    def authenticate(self, request: Request) -> tuple[User, Any] | None:
+        found = self.identify(request)
+        if found is not None:
+            refuse_missing_scope(request, effective(found[1].scopes))
+        return found
 
 
 def refuse_missing_scope(request: Request, scopes: Collection[str]) -> None:

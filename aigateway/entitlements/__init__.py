@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from aigateway.entitlements.checks import Entitlements
 from aigateway.entitlements.endpoint import fetcher, specs
+from aigateway.entitlements.stored import barred_tiers
 
-__all__ = ["Entitlements", "fetcher", "specs"]
+__all__ = ["Entitlements", "barred_tiers", "fetcher", "specs"]

@@ -18,7 +18,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from aigateway.trials.conformance import CHECKS, ConformanceReport, NothingToCheck, conform
-from aigateway.trials.provider_tests import FAILED, OK, SKIPPED, SuperuserOnly
+from aigateway.trials.metered_calls import NotForThisKey
+from aigateway.trials.provider_tests import FAILED, OK, SKIPPED, SuperuserOnly, key_of
 from providers.conformance import CheckResult
 from providers.models import Deployment, Provider
 from providers.strict import StrictSerializer
@@ -91,7 +92,9 @@ class ConformanceView(APIView):
         get_object_or_404(Provider, pk=pk, deleted_at=None)
         assert isinstance(request.user, User), "SuperuserOnly lets users pass only"
         try:
-            report = conform(pk, request.user, wanted.validated_data.get("model", ""))
+            report = conform(pk, request.user, wanted.validated_data.get("model", ""), key_of(request))
+        except NotForThisKey as error:
+            raise exceptions.PermissionDenied(str(error), "model_not_allowed") from None
         except NothingToCheck as reason:
             raise exceptions.ValidationError({"model": [str(reason)]}) from None
         return Response(ConformanceReportSerializer(report).data)

@@ -15,16 +15,41 @@ from providers.client import exchange, open_exchange
 from providers.models import ConfigVersion
 from providers.upstream import errors
 from providers.upstream.adapters import ADAPTERS
-from providers.upstream.types import ChatDelta, ChatRequest, ChatResponse, HttpResponse, PriceCard, Target, TokenUsage
+from providers.upstream.types import ChatDelta, ChatRequest, ChatResponse, HttpResponse, NameList, PriceCard, Target, TokenUsage, allows
 from providers.upstream.types import HttpRequest as UpstreamRequest
 from usage import ledger, money
 from usage.budgets import budgets_for
 from usage.ledger import ESTIMATED, MEASURED
+from usage.models import ApiKey
 
 CALL_TIMEOUT_S = 60.0
 CONTEXT = "provider-test"
 _RESERVE_TRIES = 3
 T = TypeVar("T")
+
+
+class NotForThisKey(Exception):
+    """The API key a test was asked with may not use the model, or the context of tests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Who asks for real calls and pays for them; with an API key, within what it may use and on its budgets too."""
+
+    user: User
+    key: ApiKey | None = None
+
+    @property
+    def key_id(self) -> str:
+        return self.key.pk if self.key is not None else ""
+
+    def may_use(self, target: Target) -> bool:
+        return self.key is None or allows(NameList.of(self.key.allowed_models), target.name, target.address)
+
+    def require_context(self) -> None:
+        """Raises ``NotForThisKey``."""
+        if self.key is not None and not allows(NameList.of(self.key.allowed_contexts), CONTEXT):
+            raise NotForThisKey(f"This API key may not use the context '{CONTEXT}', in which tests are made.")
 
 
 @dataclass(slots=True)
@@ -49,7 +74,7 @@ class _Spent:
     left_early: bool = False
 
 
-def call_chat(request: ChatRequest, target: Target, actor: User) -> tuple[ChatResponse, float]:
+def call_chat(request: ChatRequest, target: Target, payer: Payer) -> tuple[ChatResponse, float]:
     """One whole answer and its latency in milliseconds. Raises ``UpstreamError`` and ``LedgerError``."""
 
     def run(rendered: UpstreamRequest, spent: _Spent) -> ChatResponse:
@@ -57,18 +82,18 @@ def call_chat(request: ChatRequest, target: Target, actor: User) -> tuple[ChatRe
         spent.usage, spent.upstream_id, spent.output_bytes = answer.usage, answer.id, answer.output_bytes
         return answer
 
-    return _metered(request, target, actor, run)
+    return _metered(request, target, payer, run)
 
 
 def call_stream(
-    request: ChatRequest, target: Target, actor: User, leave: Callable[[ChatDelta], bool] = lambda _: False
+    request: ChatRequest, target: Target, payer: Payer, leave: Callable[[ChatDelta], bool] = lambda _: False
 ) -> tuple[StreamedAnswer, float]:
     """One stream, read to its end or until ``leave`` says so. Raises ``UpstreamError`` and ``LedgerError``."""
 
     def run(rendered: UpstreamRequest, spent: _Spent) -> StreamedAnswer:
         return _read_stream(target, rendered, spent, leave)
 
-    return _metered(request, target, actor, run)
+    return _metered(request, target, payer, run)
 
 
 def _read_stream(target: Target, rendered: UpstreamRequest, spent: _Spent, leave: Callable[[ChatDelta], bool]) -> StreamedAnswer:
@@ -95,14 +120,14 @@ def _read_stream(target: Target, rendered: UpstreamRequest, spent: _Spent, leave
     return answer
 
 
-def _metered(request: ChatRequest, target: Target, actor: User, run: Callable[[UpstreamRequest, _Spent], T]) -> tuple[T, float]:
+def _metered(request: ChatRequest, target: Target, payer: Payer, run: Callable[[UpstreamRequest, _Spent], T]) -> tuple[T, float]:
     """Reserve, call, settle or void: the same order of things as on the data plane."""
     rendered = ADAPTERS[target.provider.adapter].render_chat(request, target)
     spent = _Spent(body_bytes=len(rendered.body))
     card = target.price
     assert card is not None, "only priced targets are called"
     hold_nano = money.worst_case(spent.body_bytes, target.output_cap_tokens(request.max_output_tokens), 1, card)
-    attempt_id = _reserve(request, target, actor, hold_nano)
+    attempt_id = _reserve(request, target, payer, hold_nano)
     started = time.monotonic()
     try:
         answer = run(rendered, spent)
@@ -114,7 +139,7 @@ def _metered(request: ChatRequest, target: Target, actor: User, run: Callable[[U
     return answer, latency_ms
 
 
-def _reserve(request: ChatRequest, target: Target, actor: User, hold_nano: int) -> uuid.UUID:
+def _reserve(request: ChatRequest, target: Target, payer: Payer, hold_nano: int) -> uuid.UUID:
     """Raises ``LedgerError``. Tries again when the configuration moved between reading and reserving."""
     attempt_id = uuid.uuid4()
     for _ in range(_RESERVE_TRIES):
@@ -122,8 +147,8 @@ def _reserve(request: ChatRequest, target: Target, actor: User, hold_nano: int) 
             attempt_id=attempt_id,
             request_id=f"test-{attempt_id.hex}",
             attempt_no=1,
-            user_id=actor.pk,
-            api_key_id="",
+            user_id=payer.user.pk,
+            api_key_id=payer.key_id,
             context=CONTEXT,
             dialect="native",
             model_asked=request.model,
@@ -131,7 +156,7 @@ def _reserve(request: ChatRequest, target: Target, actor: User, hold_nano: int) 
             stream=request.stream,
             hold_nano=hold_nano,
             config_version=ConfigVersion.current(),
-            budgets=tuple(budget for budget in budgets_for(actor.pk, "") if budget.binds(target.provider.id, CONTEXT)),
+            budgets=tuple(budget for budget in budgets_for(payer.user.pk, payer.key_id) if budget.binds(target.provider.id, CONTEXT)),
             dispatched_at=clock.database_now(),
         )
         try:

@@ -19,13 +19,13 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.views.decorators.http import require_POST
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
+from rest_framework import exceptions, serializers
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from aigateway.trials.metered_calls import call_chat, call_stream, refusal_sentence
+from aigateway.trials.metered_calls import NotForThisKey, Payer, call_chat, call_stream, refusal_sentence
 from providers.client import exchange
 from providers.health import advice_for
 from providers.models import Provider
@@ -44,6 +44,7 @@ from providers.upstream.types import (
 )
 from usage import money
 from usage.ledger import LedgerError
+from usage.models import ApiKey
 
 MAX_OUTPUT_TOKENS = 8
 LIST_TIMEOUT_S = 5.0
@@ -81,15 +82,18 @@ class TestReport:
         return all(step.result != FAILED for step in self.steps)
 
 
-def test_provider(provider_id: int, actor: User) -> TestReport:
-    """Runs every step that still makes sense. ``actor`` pays: the calls count on that user's budgets.
+def test_provider(provider_id: int, actor: User, key: ApiKey | None = None) -> TestReport:  # noqa: PT028 - no test of ours
+    """Runs every step that still makes sense. ``actor`` pays: the calls count on that user's budgets, and on those of ``key``, with
+    which it was asked.
 
-    Raises ``Provider.DoesNotExist``.
+    Raises ``Provider.DoesNotExist`` and ``NotForThisKey``.
     """
+    payer = Payer(actor, key)
+    payer.require_context()
     provider = Provider.objects.prefetch_related("credentials").get(pk=provider_id, deleted_at=None)
     spec = provider_spec(provider)
     steps = reach(spec)
-    target = cheapest_target(provider, spec)
+    target = cheapest_target(provider, spec, payer)
     reason = _why_no_call(steps, target)
     for name in ("chat", "stream"):
         if target is None or reason:
@@ -97,7 +101,7 @@ def test_provider(provider_id: int, actor: User) -> TestReport:
         elif name == "stream" and Capability.STREAM not in target.capabilities:
             steps.append(TestStep(name, SKIPPED, f"{target.name} does not stream."))
         else:
-            steps.append(_called(name, target, actor))
+            steps.append(_called(name, target, payer))
     return TestReport(provider.slug, tuple(steps), model=target.address if target and not reason else "")
 
 
@@ -136,14 +140,14 @@ def _reach_failure(error: errors.UpstreamError, latency_ms: float) -> list[TestS
 def _why_no_call(steps: list[TestStep], target: Target | None) -> str:
     if any(step.result == FAILED for step in steps):
         return "Mend the step above first."
-    return "" if target else "No enabled model has a price. Import models, or set a price."
+    return "" if target else "No enabled model that you may use has a price. Import models, or set a price."
 
 
-def cheapest_target(provider: Provider, spec: ProviderSpec) -> Target | None:
+def cheapest_target(provider: Provider, spec: ProviderSpec, payer: Payer) -> Target | None:
     deployments = provider.deployments.filter(enabled=True)
     prices = current_prices(deployments)
     targets = [deployment_target(row, spec, prices[row.pk]) for row in deployments if row.pk in prices]
-    chatting = [target for target in targets if Capability.CHAT in target.capabilities]
+    chatting = [target for target in targets if Capability.CHAT in target.capabilities and payer.may_use(target)]
     return min(chatting, key=lambda target: (_price_rank(target), target.name), default=None)
 
 
@@ -154,11 +158,11 @@ def _price_rank(target: Target) -> int:
 # --------------------------------------------------------------------------- metered calls
 
 
-def _called(name: str, target: Target, actor: User) -> TestStep:
+def _called(name: str, target: Target, payer: Payer) -> TestStep:
     request = _request(target, stream=name == "stream")
     started = time.monotonic()
     try:
-        _, latency_ms = call_stream(request, target, actor) if request.stream else call_chat(request, target, actor)
+        _, latency_ms = call_stream(request, target, payer) if request.stream else call_chat(request, target, payer)
     except LedgerError as refusal:
         return TestStep(name, FAILED, refusal_sentence(refusal), None, "ledger_refused")
     except errors.UpstreamError as error:
@@ -205,6 +209,10 @@ class SuperuserOnly(BasePermission):
         return bool(request.user.is_active and getattr(request.user, "is_superuser", False))
 
 
+def key_of(request: Request) -> ApiKey | None:
+    return request.auth if isinstance(request.auth, ApiKey) else None
+
+
 class TestStepSerializer(serializers.Serializer[TestStep]):
     name = serializers.ChoiceField(choices=["connectivity", "authentication", "chat", "stream"])
     result = serializers.ChoiceField(choices=[OK, FAILED, SKIPPED])
@@ -236,7 +244,11 @@ class ProviderTestView(APIView):
         NothingSerializer(data=request.data).is_valid(raise_exception=True)
         get_object_or_404(Provider, pk=pk, deleted_at=None)
         assert isinstance(request.user, User), "SuperuserOnly lets users pass only"
-        return Response(TestReportSerializer(test_provider(pk, request.user)).data)
+        try:
+            report = test_provider(pk, request.user, key_of(request))
+        except NotForThisKey as error:
+            raise exceptions.PermissionDenied(str(error), "context_not_allowed") from None
+        return Response(TestReportSerializer(report).data)
 
 
 urlpatterns = [path("admin/providers/provider/<int:pk>/test/", admin.site.admin_view(admin_test_view), name="provider-test")]

@@ -56,6 +56,20 @@ def test_hosts_are_loopback_the_bound_address_and_for_every_interface_this_machi
     assert socket.gethostname() in env.allowed_hosts("0.0.0.0")
 
 
+@pytest.mark.parametrize("value", ["a, b", "a\nb", '["a", "b"]', ' [ "a","b" ] ', "a,\n b,"])
+def test_C04_a_list_may_be_written_in_every_form(monkeypatch, value: str) -> None:
+    monkeypatch.setenv("SOME_LIST", value)
+    assert env.words("SOME_LIST") == ["a", "b"]
+
+
+def test_C04_an_address_in_brackets_is_no_JSON_and_broken_JSON_is_refused_by_name(monkeypatch) -> None:
+    monkeypatch.setenv("SOME_LIST", "[::1],localhost")
+    assert env.words("SOME_LIST") == ["[::1]", "localhost"]
+    monkeypatch.setenv("SOME_LIST", '["a", ')
+    with pytest.raises(ImproperlyConfigured, match="SOME_LIST"):
+        env.words("SOME_LIST")
+
+
 def test_a_list_of_hosts_is_taken_as_it_is(monkeypatch) -> None:
     monkeypatch.setenv("AIGATEWAY_ALLOWED_HOSTS", "a.example.org, b.example.org,")
     assert env.allowed_hosts("0.0.0.0") == ["a.example.org", "b.example.org"]

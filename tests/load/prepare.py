@@ -17,6 +17,7 @@ def run(simulator: str, *models: str) -> str:
     from providers.models import Provider
     from tests.load import rows
     from usage.budgets.actions import Limits, set_budget
+    from usage.keys import update_api_key
     from usage.models import ApiKey, Budget, Period
 
     seeded = bootstrap.seed(simulator)
@@ -24,6 +25,7 @@ def run(simulator: str, *models: str) -> str:
     for name in models:
         rows.add_model(Provider.objects.get(slug=bootstrap.SIMULATOR_SLUG), name, 1_000_000, 1_000_000)
     key = ApiKey.objects.select_related("user").get()
+    update_api_key(key, name=key.name, scopes=[*key.scopes, "finance_read"], allowed_models=[], allowed_contexts=[], expires_at=None)
     for scope, subject in ((Budget.Scope.GATEWAY, None), (Budget.Scope.USER, key.user), (Budget.Scope.KEY, key)):
         set_budget(scope, subject, Period.MONTH, Limits(PLENTY_NANO))
     return seeded.api_key or ""

@@ -12,6 +12,7 @@ from preferences.actions import Scope
 from preferences.models import Preference
 from preferences.resolve import PreferenceRecord, load_for_user
 from providers.models import ConfigChange, Deployment
+from providers.upstream.types import NameList
 from tests.preferences.conftest import Catalogue
 
 pytestmark = pytest.mark.django_db
@@ -46,7 +47,7 @@ def test_an_address_names_the_provider_unless_the_model_is_named_so(catalogue: C
 
 
 def test_the_model_a_key_may_use_is_preferred_among_equals(catalogue: Catalogue, ada: User) -> None:
-    scope = Scope(models=frozenset({"anthropic/shared"}))
+    scope = Scope(models=NameList.of({"anthropic/shared"}))
     assert actions.set_preference(ada, "default", None, "shared", scope).deployment == catalogue.shared_second
 
 
@@ -61,7 +62,7 @@ def test_an_unknown_model_names_the_nearest(catalogue: Catalogue, ada: User, wro
 
 def test_nearest_names_are_only_those_the_caller_may_use(catalogue: Catalogue, ada: User) -> None:
     with pytest.raises(actions.ModelUnknown) as refused:
-        actions.set_preference(ada, "default", None, "gpt-4o-mimi", Scope(models=frozenset({"claude-sonnet"})))
+        actions.set_preference(ada, "default", None, "gpt-4o-mimi", Scope(models=NameList.of({"claude-sonnet"})))
     assert "gpt-4o-mini" not in str(refused.value)
     with pytest.raises(actions.ModelUnknown) as refused:
         actions.set_preference(ada, "default", "anthropic", "gpt-4o-mini")
@@ -107,7 +108,7 @@ def test_a_slow_or_unchecked_provider_is_no_reason_to_refuse(catalogue: Catalogu
 
 
 def test_a_key_stores_only_what_it_may_use(catalogue: Catalogue, ada: User) -> None:
-    scope = Scope(models=frozenset({"gpt-4o-mini"}), contexts=frozenset({"writing"}))
+    scope = Scope(models=NameList.of({"gpt-4o-mini"}), contexts=NameList.of({"writing"}))
     actions.set_preference(ada, "writing", None, "gpt-4o-mini", scope)
     with pytest.raises(actions.ModelNotAllowed):
         actions.set_preference(ada, "writing", None, "claude-sonnet", scope)
@@ -145,7 +146,7 @@ def test_deleting_touches_the_own_context_only(catalogue: Catalogue, ada: User) 
 def test_a_limited_key_deletes_only_its_contexts(catalogue: Catalogue, ada: User) -> None:
     actions.set_preference(ada, "default", None, "shared")
     actions.set_preference(ada, "writing", None, "shared")
-    scope = Scope(contexts=frozenset({"writing"}))
+    scope = Scope(contexts=NameList.of({"writing"}))
     with pytest.raises(actions.ContextNotAllowed):
         actions.delete_preference(ada, "default", scope)
     actions.delete_preferences(ada, scope)

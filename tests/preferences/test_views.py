@@ -33,6 +33,8 @@ def test_R107_without_preferences_the_gateway_chooses(client: APIClient) -> None
         "model": "auto",
         "model_name": "Chosen by the gateway",
         "policy": "preference",
+        "available": True,
+        "unavailable_reason": "",
     }
 
 

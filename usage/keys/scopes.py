@@ -10,8 +10,7 @@ from django.contrib.auth.models import User
 
 from providers.audit import Actor
 from usage.errors import ActionRefused
-from usage.rest import is_finance
-from usage.teams import owned_teams
+from usage.teams import is_finance, owned_teams
 
 
 class Scope(StrEnum):

@@ -77,7 +77,7 @@ def rows() -> dict[str, tuple[object, dict[str, object]]]:
         "tier": (set_tier_limit(tier, Period.MONTH, Limits(cap_nano=5)), {"cap_nano": 6}),
         "account": (UserAccount.objects.get(), {"team": None, "tier": None}),
         "entitlement": (Entitlement.objects.create(user=ada, tier="gold", expires_at=NOON), {"expires_at": None, "status": "canceled"}),
-        "key": (create_api_key(ada, "laptop", expires_at=NOON, allowed_models=["a"])[0], {"allowed_models": [], "expires_at": None}),
+        "key": (create_api_key(ada, "laptop", expires_at=NOON, allowed_models=["small"])[0], {"allowed_models": [], "expires_at": None}),
         "preference": (
             Preference.objects.create(user=ada, context="default", deployment=model),
             {"deployment": Deployment.objects.create(provider=model.provider, name="big", upstream_model="big")},
@@ -153,7 +153,8 @@ def test_R605_C01_what_is_a_superusers_stays_so(root: User) -> None:
     preset = changed(preset_row, **changes)
     assert "Only a superuser" in press(clerk, preset)
     User.objects.filter(pk=root.pk).update(is_superuser=True)
-    key, _ = create_api_key(root, "laptop", allowed_models=["small"])
+    Route.objects.create(name="fast")
+    key, _ = create_api_key(root, "laptop", allowed_models=["fast"])
     widened = changed(ApiKey.objects.get(pk=key.pk), allowed_models=[])
     keeper = browser(staff("keeper", "auditlog.view_logentry", "usage.change_apikey"))
     assert keeper.post(reverse("admin:auditlog_logentry_put_back", args=[widened.pk])).status_code == 403

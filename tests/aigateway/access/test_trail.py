@@ -136,7 +136,7 @@ def test_C24_the_schedule_is_told_of_and_its_runs_are_not(root: User, task: Peri
 
 def test_C24_a_key_names_its_owner_and_itself() -> None:
     clerk, ada = staff("clerk", "usage.view_budget", "usage.change_budget"), User.objects.create_user("ada")
-    key, plaintext = create_api_key(clerk, "of the clerk")
+    key, plaintext = create_api_key(clerk, "of the clerk", scopes=["manage_finance"])
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {plaintext}")
     body = {"limits": [{"period": "month", "cost_usd": "5"}], "tier": None}

@@ -31,6 +31,7 @@ from rest_framework.views import APIView
 
 from providers import actions, discovery, health
 from providers.audit import Actor
+from providers.filters import InstantFilter
 from providers.models import Deployment, HealthCheck, HealthCheckJob, Provider
 from providers.registry import current_prices, live_deployments
 from providers.serializers import (
@@ -314,7 +315,7 @@ class ProviderHealthView(ProviderAdministration, RetrieveAPIView[Provider]):
 
 
 class HealthHistoryFilter(django_filters.FilterSet):  # type: ignore[misc]
-    since = django_filters.IsoDateTimeFilter(field_name="checked_at", lookup_expr="gte")
+    since = InstantFilter(field_name="checked_at", lookup_expr="gte")
 
     class Meta:
         model = HealthCheck

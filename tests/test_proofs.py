@@ -38,13 +38,18 @@ def test_every_test_a_table_names_is_there(page: str) -> None:
     named = NAMED.findall((DOCS / page).read_text())
     assert len(named) > 40
     absent = [f"{file}::{name}" for file, name in named if not any(each.startswith(name) for each in _tests_of(_path(file)))]
-    assert absent == []
+    assert [each for each in absent if each not in AWAITED] == []
+
+
+def test_what_is_awaited_is_not_here_yet() -> None:
+    here = [each for each in AWAITED if any(name.startswith(each.partition("::")[2]) for name in _tests_of(_path(each.partition("::")[0])))]
+    assert here == []
 
 
 def test_every_row_has_a_test_with_its_id() -> None:
     names = {name for path in TESTS.rglob("test_*.py") for name in _tests_of(path)}
     proved = {row for name in names for row in re.findall(r"_([SBC]\d\d)(?=_)", name)}
-    assert ROWS - LATER - proved == set()
+    assert ROWS - LATER - proved == AWAITED_ROWS
 
 
 def test_every_row_stands_in_the_tables() -> None:

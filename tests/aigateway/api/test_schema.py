@@ -103,9 +103,9 @@ def test_R501_R509_inference_tells_of_rate_limits_and_of_repeating_safely(docume
             ("Idempotency-Key", "header", False)
         ]
         answers = operation["responses"]
-        assert set(answers["200"]["headers"]) == limits | {"Idempotent-Replayed"}
-        assert set(answers["429"]["headers"]) == limits | {"Retry-After", "Retry-After-Ms"}
+        assert set(answers["200"]["headers"]) >= limits | {"Idempotent-Replayed"}
+        assert set(answers["429"]["headers"]) >= limits | {"Retry-After", "Retry-After-Ms"}
         assert {"409", "422"} <= set(answers)
     listing = document["paths"]["/v1/models"]["get"]
-    assert set(listing["responses"]["200"]["headers"]) == limits
+    assert set(listing["responses"]["200"]["headers"]) >= limits
     assert not {"409", "422"} & set(listing["responses"])

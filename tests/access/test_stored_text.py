@@ -29,7 +29,9 @@ PAYLOADS = (
     "&#60;b&#62;", "\\u003cb\\u003e", "\x3cb\x3e", "<<b>", "<b", "b>", "`x`", "${7*7}", "{{7*7}}", "{%x%}", "{#x#}", "<%=7*7%>", "#{7*7}",
     "]]>", "<![CDATA[", "\u2028<b>", "\u202e<b>", "＜b＞",
 )  # fmt: skip
-GROUPS = 8
+GROUPS = 4
+"""So many texts, each of ten payloads one after the other: a column shorter than a text has the first of them."""
+PLAIN_CHARACTERS = 60
 STRUCTURE = {
     "providers.provider": {"kind", "base_url"},
     "usage.statement": {"layout", "time_zone"},
@@ -108,10 +110,10 @@ def root(people: People, world: World) -> Client:
 def test_S26_no_payload_becomes_an_element_or_an_attribute(label: str, root: Client) -> None:
     if not _free_texts(label):
         return
+    with undone():
+        plain = _pages(root, label, _store(label, "a" * PLAIN_CHARACTERS))
     for number in range(GROUPS):
         payload = "".join(PAYLOADS[number::GROUPS])
-        with undone():
-            plain = _pages(root, label, _store(label, "a" * len(payload)))
         with undone():
             poisoned = _pages(root, label, _store(label, payload))
         assert plain.keys() == poisoned.keys()

@@ -134,6 +134,11 @@ MODELS: dict[str, Pages] = {
 OF_TEAMS = {"usage.apikey", "usage.budget", "usage.ledgerentry", "usage.usagetotal"}
 """Lists that are cut to what belongs to a team: whoever sees none of it finds no row, and for owners what is foreign is 404."""
 
+NOTHING_TO_FILL_IN = {"providers.priceproposal", "usage.useraccount"}
+"""Their pages accept an empty form: 302 to the list."""
+ITS_OWN_PAGE = {"usage.statement": LEDGER}
+"""The page of the row is a report: read by either method, absent 404."""
+
 INLINES: dict[str, Pages] = {
     "providers.provider/providers.deployment": replace(record("providers.deployment")),
     "providers.provider/providers.managedpreset": Pages(superuser, superuser, superuser, superuser),

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.test import RequestFactory
 from django.urls import reverse
 
-from tests.access.admin_rules import INLINES, MODELS, OF_TEAMS, OTHER, SITE, Pages
+from tests.access.admin_rules import INLINES, ITS_OWN_PAGE, MODELS, NOTHING_TO_FILL_IN, OF_TEAMS, OTHER, SITE, Pages
 from tests.access.asking import ask_admin
 from tests.access.cells import Cells
 from tests.access.principals import People, Principal, staff
@@ -105,6 +105,10 @@ def test_S20_S21_S22_C01_pages_open_to_those_their_row_names(people: People, wor
                 path = _addresses(label, name, world, absent=absent)
                 if path is None or (absent and name in ("changelist", "add")):
                     continue
+                if name == "change" and label in ITS_OWN_PAGE:
+                    by_method = dict.fromkeys(by_method, (ITS_OWN_PAGE[label], 404 if absent else 200))
+                if name == "change" and label in NOTHING_TO_FILL_IN:
+                    by_method = {**by_method, "POST": (rules.change, 302)}
                 if label == "providers.routingconfiguration" and name == "changelist":
                     by_method = dict.fromkeys(by_method, (staff, 302))  # its only row's own page asks
                 asked += [(label, absent, path, method, rule) for method, rule in by_method.items()]

@@ -20,7 +20,7 @@ from tests.access.routes import control_plane, rest
 from tests.access.world import World
 from tests.undone import undone
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
 
 WRITES = re.compile(r"^\s*(INSERT|UPDATE|DELETE|REPLACE|CREATE|ALTER|DROP|TRUNCATE)\b", re.IGNORECASE)
 NOT_STAFFS_OWN = ("admin:logout",)

@@ -34,6 +34,8 @@ GROUPS = 4
 PLAIN_CHARACTERS = 60
 STRUCTURE = {
     "providers.provider": {"kind", "base_url"},
+    "usage.budget": {"context"},
+    "usage.closedmonth": {"sha256"},
     "usage.statement": {"layout", "time_zone"},
     "django_celery_beat.crontabschedule": {"minute", "hour", "day_of_month", "month_of_year", "day_of_week", "timezone"},
     "auth.user": {"password", "username"},

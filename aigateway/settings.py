@@ -241,6 +241,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["aigateway.api.parsing.StrictJSONParser"],
     "DEFAULT_PAGINATION_CLASS": "aigateway.api.pagination.PageNumberPagination",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_METADATA_CLASS": "aigateway.api.metadata.Methods",
     "DEFAULT_SCHEMA_CLASS": "aigateway.api.schema.AutoSchema",
     "EXCEPTION_HANDLER": "aigateway.api.errors.exception_handler",
     "PAGE_SIZE": 50,
@@ -261,6 +262,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "aigateway.api.inference_schema.add_inference",
+        "aigateway.api.answer_headers.describe",
     ],
 }
 

@@ -56,6 +56,7 @@ class ProviderAdmin(RuledAdmin):
     list_display = ("label", "kind_label", "colour", "key_state", "models", "priority", "in_service")
     list_filter = ("enabled", "health")
     search_fields = ("label", "slug")
+    ordering = ("priority", "label", "pk")
     actions = ("check_now", "import_now", "share_names", "enable", "disable")
     readonly_fields = ("status", "slug", "stored_key")
 

@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.utils.http import quote_etag
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.generics import GenericAPIView, ListAPIView, RetrieveAPIView
@@ -30,6 +30,7 @@ from rest_framework.views import APIView
 
 from providers import actions, discovery, health
 from providers.audit import Actor
+from providers.filters import InstantFilter
 from providers.models import Deployment, HealthCheck, HealthCheckJob, Provider
 from providers.registry import current_prices, live_deployments
 from providers.serializers import (
@@ -95,6 +96,16 @@ class ModelFilter(django_filters.FilterSet):  # type: ignore[misc]
         return models.filter(Q(name__icontains=text) | Q(display_name__icontains=text))
 
 
+_ETAG = OpenApiParameter("ETag", str, OpenApiParameter.HEADER, response=[200, 304], description="Send it back as `If-None-Match`.")
+_IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="The `ETag` of what you have.")
+
+
+@extend_schema_view(
+    get=extend_schema(
+        parameters=[_ETAG, _IF_NONE_MATCH],
+        responses={200: ModelSerializer(many=True), 304: OpenApiResponse(description="You have it already.")},
+    )
+)
 class ModelListView(ListAPIView[Deployment]):
     """Models with price, availability and what their traffic was like: strangers see all, callers what they may use (C14)."""
 
@@ -257,6 +268,7 @@ class ModelImportView(ProviderAdministration):
 
     @extend_schema(operation_id="providers_import", summary="Import models and prices", responses=ImportReportSerializer)
     def post(self, request: Request, pk: int) -> Response:
+        self.get_serializer(data=request.data).is_valid(raise_exception=True)
         provider = self.provider(pk)
         order = self.get_serializer(data=request.data)
         order.is_valid(raise_exception=True)
@@ -298,7 +310,7 @@ class ProviderHealthView(ProviderAdministration, RetrieveAPIView[Provider]):
 
 
 class HealthHistoryFilter(django_filters.FilterSet):  # type: ignore[misc]
-    since = django_filters.IsoDateTimeFilter(field_name="checked_at", lookup_expr="gte")
+    since = InstantFilter(field_name="checked_at", lookup_expr="gte")
 
     class Meta:
         model = HealthCheck

@@ -20,6 +20,7 @@ MUTATION_MIN = "90"
 SEEDS = "1000"
 STREAMS = "100000"
 FUZZ_RUNS = "10000000"
+CONTRACT_CASES = "50000"
 
 EDGES = ("front", "writer", "posting", "sql", "books", "spool")
 """The files ``tests/usage/ledger/test_<name>_edges.py``."""
@@ -106,6 +107,15 @@ REHEARSALS: dict[str, tuple[Stage, ...]] = {
     "rate": (_module("load.ledger_rate"),),
     "streams": (_pytest(f"{STREAMS} cut streams", "tests/streams", "-k", "no_cut_changes", "--timeout=0", AIGATEWAY_TEST_STREAMS=STREAMS),),
     "fuzz": tuple(_module("fuzz", target, "--runs", FUZZ_RUNS, "--seed", "7") for target in ("sse", "usage", "stream")),
+    "contract": tuple(
+        _pytest(
+            f"{CONTRACT_CASES} cases of the OpenAPI document on {database}",
+            *("tests/api_contract", "--timeout=0"),
+            AIGATEWAY_TEST_CONTRACT_CASES=CONTRACT_CASES,
+            AIGATEWAY_TEST_DATABASE=database,
+        )
+        for database in ("postgresql", "sqlite")
+    ),
     "mutation": tuple(mutation.stage for mutation in MUTATIONS),
     "servers": (_pytest("inference servers", "-m", "inference_server", "tests/aigateway/servers"),),
 }

@@ -53,7 +53,7 @@ def test_a_service_that_stays_is_checked_and_may_drain(name: str) -> None:
         assert service["stop_grace_period"] == "80s"
 
 
-def test_secrets_have_no_default_and_are_demanded_by_name() -> None:
+def test_S38_secrets_have_no_default_and_are_demanded_by_name() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     for secret in SECRETS:
         assert f"${{{secret}:?set {secret} in .env}}" in text

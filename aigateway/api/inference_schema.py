@@ -7,6 +7,17 @@ from typing import Any
 ALIASES = ("/api/ai/", "/api/providers", "/api/health")
 _ERROR = {"$ref": "#/components/schemas/ErrorAnswer"}
 _TEXT: dict[str, Any] = {"type": "string"}
+_ANTHROPIC = "/v1/messages"
+_ANTHROPIC_ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "error"],
+    "properties": {
+        "type": {"type": "string", "enum": ["error"]},
+        "error": {"type": "object", "required": ["type", "message"], "properties": {"type": _TEXT, "message": _TEXT}},
+        "request_id": _TEXT,
+    },
+}
+"""Anthropic's clients read their own envelope."""
 _OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
 
 _MESSAGE = {
@@ -182,6 +193,7 @@ _STATUSES = {
     "404": "There is no such model.",
     "409": "A request with this Idempotency-Key is being answered, or its answer was not kept.",
     "413": "The body is too large.",
+    "415": "The body does not say that it is JSON.",
     "422": "This Idempotency-Key was used with another request.",
     "426": "HTTP/1.0 is not spoken here.",
     "429": "A rate limit of the caller is reached, or every candidate is rate limited.",
@@ -189,7 +201,7 @@ _STATUSES = {
     "503": "Nothing can take the request now.",
     "504": "The provider did not answer in time.",
 }
-_ONLY_WITH_KEY = ("409", "422")
+_ONLY_WITH_KEY = ("409", "415", "422")
 
 
 def drop_aliases(endpoints: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -211,7 +223,18 @@ def add_inference(result: dict[str, Any], **_: Any) -> dict[str, Any]:
             "get": {**_operation("model_openai", "One model you may use", None, _OBJECT), "parameters": [_MODEL_NAME]},
         },
     }
+    result["components"]["schemas"]["AnthropicError"] = _ANTHROPIC_ERROR
+    for path, item in result["paths"].items():
+        if path.startswith(_ANTHROPIC):
+            _speak_anthropic(item["post"])
     return result
+
+
+def _speak_anthropic(operation: dict[str, Any]) -> None:
+    for status, answer in operation["responses"].items():
+        answer["headers"] = {**answer["headers"], "request-id": _header("The same as `X-Request-ID`, under Anthropic's name.", "string")}
+        if status.startswith(("4", "5")):
+            answer["content"] = {"application/json": {"schema": {"$ref": "#/components/schemas/AnthropicError"}}}
 
 
 def _operation(operation_id: str, summary: str, body: dict[str, Any] | None, answer: dict[str, Any]) -> dict[str, Any]:

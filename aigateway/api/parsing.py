@@ -194,7 +194,7 @@ def _refuse(path: str, what: str, code: str) -> NoReturn:
 
 
 class StrictJSONParser(BaseParser):
-    """The only parser of the REST surface. Reads at most ``bytes_max`` and one byte more."""
+    """The only parser of the REST surface: its bodies are objects. Reads at most ``bytes_max`` and one byte more."""
 
     media_type = "application/json"
     bytes_max: ClassVar[int] = BODY_BYTES_MAX
@@ -210,4 +210,7 @@ class StrictJSONParser(BaseParser):
         body = stream.read(self.bytes_max + 1)
         if len(body) > self.bytes_max:
             raise PayloadTooLarge(f"The body is larger than {self.bytes_max} bytes.")
-        return parse_strict(body)
+        tree = parse_strict(body)
+        if not isinstance(tree, dict):
+            raise InvalidJson("The body is not an object; send a JSON object.", "not_an_object")
+        return tree

@@ -31,13 +31,17 @@ class ErrorAnswerSerializer(serializers.Serializer[Any]):
     error = ErrorDetailSerializer()
 
 
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
 DESCRIPTIONS = {
     "400": "The request is malformed or has wrong values; `fields` names them.",
     "401": "No valid API key and no session.",
     "403": "The caller may not do this.",
-    "404": "There is no such resource, or it belongs to somebody else.",
+    "404": "There is no such resource or page, or it belongs to somebody else.",
+    "406": "`Accept` asks for something else than this answer can be.",
+    "409": "A request with this `Idempotency-Key` is being answered; see `Retry-After`.",
     "413": "The body is too large.",
     "415": "The body is not `application/json`.",
+    "422": "This `Idempotency-Key` was used with another request.",
     "429": "Too many requests; see `Retry-After`.",
     "503": "The gateway cannot answer right now; see `Retry-After`.",
 }
@@ -60,14 +64,16 @@ class AutoSchema(openapi.AutoSchema):
         return dict(sorted(bodies.items()))
 
     def _error_statuses(self) -> list[str]:
-        statuses = ["429", "503"]
+        statuses = ["406", "429", "503"]
+        if self.view.get_authenticators():
+            statuses.append("401")
         if not any(isinstance(permission, AllowAny) for permission in self.view.get_permissions()):
-            statuses += ["401", "403"]
-        if self.method in ("POST", "PUT", "PATCH"):
-            statuses += ["400", "413", "415"]
+            statuses.append("403")
+        if self.method in WRITES:
+            statuses += ["400", "409", "413", "415", "422"]
         elif self._get_parameters():
             statuses.append("400")
-        if "{" in self.path:
+        if "{" in self.path or self._is_list_view() or any(each["name"] == "page" for each in self._get_parameters()):
             statuses.append("404")
         return statuses
 

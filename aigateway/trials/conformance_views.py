@@ -22,6 +22,7 @@ from aigateway.trials.metered_calls import NotForThisKey
 from aigateway.trials.provider_tests import FAILED, OK, SKIPPED, SuperuserOnly, key_of
 from providers.conformance import CheckResult
 from providers.models import Deployment, Provider
+from providers.strict import StrictSerializer
 
 _COLOURS = {OK: "green", FAILED: "red", SKIPPED: "unknown"}
 
@@ -55,7 +56,7 @@ def _label(check_name: str) -> str:
     return check_name.replace("_", " ").capitalize().replace("Json", "JSON")
 
 
-class ConformanceRequestSerializer(serializers.Serializer[object]):
+class ConformanceRequestSerializer(StrictSerializer):
     model = serializers.CharField(required=False, allow_blank=True, max_length=150, help_text="Empty: the cheapest model.")
 
 

@@ -16,6 +16,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
 from providers.audit import Actor
+from providers.filters import IdFilter
 from providers.models import Price, PriceProposal
 from providers.prices import actions
 from providers.prices.serializers import NewPriceSerializer, PriceDecisionSerializer, PriceProposalSerializer, StoredPriceSerializer
@@ -40,7 +41,7 @@ class PricePermission(BasePermission):
 
 
 class PriceFilter(django_filters.FilterSet):  # type: ignore[misc]
-    model = django_filters.NumberFilter(field_name="deployment_id", help_text="Id of one model.")
+    model = IdFilter(field_name="deployment_id", help_text="Id of one model.")
     provider = django_filters.CharFilter(field_name="deployment__provider__slug", help_text="Slug of a provider.")
 
     class Meta:

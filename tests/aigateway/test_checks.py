@@ -24,7 +24,7 @@ def _ids(messages) -> list[str]:
     (True, "::1", []),
     (False, "0.0.0.0", []),
 ])  # fmt: skip
-def test_debug_pages_are_for_loopback_only(settings, debug: bool, host: str, found: list[str]) -> None:
+def test_S14_debug_pages_are_for_loopback_only(settings, debug: bool, host: str, found: list[str]) -> None:
     settings.DEBUG, settings.HOST = debug, host
     assert _ids(checks.debug_stays_at_home()) == found
 
@@ -48,7 +48,7 @@ def test_a_malformed_key_ring_is_reported_without_its_keys(settings, ring: str |
     assert all(KEY not in str(message) and "short" not in str(message) for message in messages)
 
 
-def test_an_editable_admin_list_is_refused(monkeypatch) -> None:
+def test_S22_an_editable_admin_list_is_refused(monkeypatch) -> None:
     class EditableAdmin(admin.ModelAdmin):
         list_editable = ("enabled",)
 

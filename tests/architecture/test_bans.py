@@ -39,11 +39,11 @@ def _is_called(node: ast.AST, names: set[str], methods: set[str]) -> bool:
     return (isinstance(called, ast.Name) and called.id in names) or (isinstance(called, ast.Attribute) and called.attr in methods)
 
 
-def test_no_code_from_text_and_no_unescaped_html_and_no_raw_sql_querysets() -> None:
+def test_S17_S26_S33_no_code_from_text_and_no_unescaped_html_and_no_raw_sql_querysets() -> None:
     assert _places((path, node) for path, node in _nodes() if _is_called(node, BANNED_CALLS, BANNED_METHODS)) == []
 
 
-def test_no_unsafe_serialisation_and_no_processes_but_the_supervisors() -> None:
+def test_S33_no_unsafe_serialisation_and_no_processes_but_the_supervisors() -> None:
     found = (
         (path, node)
         for path, node in _nodes()

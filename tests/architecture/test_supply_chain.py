@@ -27,14 +27,14 @@ def _pins(lock: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_every_requirement_is_pinned_with_hashes(lock: str) -> None:
+def test_S37_every_requirement_is_pinned_with_hashes(lock: str) -> None:
     requirements = _requirements(lock)
     assert len(requirements) > 20
     assert [line for line in requirements if not re.match(r"[A-Za-z0-9._-]+(\[[^]]*\])?==\S+.*--hash=sha256:[0-9a-f]{64}", line)] == []
 
 
 @pytest.mark.parametrize("name", ADDRESS_FREE)
-def test_no_registry_address_is_committed(name: str) -> None:
+def test_S37_no_registry_address_is_committed(name: str) -> None:
     assert REGISTRY.findall((source.ROOT / name).read_text()) == []
 
 

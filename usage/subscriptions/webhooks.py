@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import structlog
 from django.conf import settings
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import AllowAny
@@ -44,7 +44,16 @@ class SubscriptionWebhookView(APIView):
     permission_classes = (AllowAny,)
     parser_classes = (RawParser,)
 
-    @extend_schema(request=dict, responses=WebhookAnswer, operation_id="subscription_webhook", tags=["webhooks"])
+    @extend_schema(
+        request=dict,
+        responses={
+            200: WebhookAnswer,
+            403: OpenApiResponse(description="The signature is missing, wrong or older than five minutes."),
+            404: OpenApiResponse(description="No subscription webhook is configured."),
+        },
+        operation_id="subscription_webhook",
+        tags=["webhooks"],
+    )
     def post(self, request: Request) -> Response:
         if not settings.SUBSCRIPTION_WEBHOOK_SECRET:
             raise exceptions.NotFound("No subscription webhook is configured.")

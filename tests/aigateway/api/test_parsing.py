@@ -130,8 +130,8 @@ class CountingStream(io.BytesIO):
 
 def test_B03_reads_no_more_than_the_limit() -> None:
     limit = StrictJSONParser.bytes_max
-    at_limit = b'"' + b"x" * (limit - 2) + b'"'
-    assert len(StrictJSONParser().parse(io.BytesIO(at_limit))) == limit - 2
+    at_limit = b'{"a":"' + b"x" * (limit - 8) + b'"}'
+    assert len(StrictJSONParser().parse(io.BytesIO(at_limit))["a"]) == limit - 8
     stream = CountingStream(b" " * limit * 3)
     with pytest.raises(PayloadTooLarge):
         StrictJSONParser().parse(stream)

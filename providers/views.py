@@ -346,7 +346,11 @@ class HealthCheckJobsView(GenericAPIView[HealthCheckJob]):
     permission_classes = (ProviderPermission,)
     serializer_class = HealthCheckOrderSerializer
 
-    @extend_schema(operation_id="providers_health_check", summary="Queue a health check", responses={202: AcceptedJobSerializer})
+    @extend_schema(
+        operation_id="providers_health_check",
+        summary="Queue a health check",
+        responses={202: AcceptedJobSerializer, 404: OpenApiResponse(description="There is no such provider.")},
+    )
     def post(self, request: Request) -> Response:
         order = self.get_serializer(data=request.data)
         order.is_valid(raise_exception=True)

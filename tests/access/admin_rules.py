@@ -134,8 +134,12 @@ MODELS: dict[str, Pages] = {
 OF_TEAMS = {"usage.apikey", "usage.budget", "usage.ledgerentry", "usage.usagetotal"}
 """Lists that are cut to what belongs to a team: whoever sees none of it finds no row, and for owners what is foreign is 404."""
 
+FORM_OF_INLINE = {"usage.tier": perm("usage.change_tierlimit")}
+"""The page itself has nothing that can be wrong; who may change its inline has left out that form."""
 NOTHING_TO_FILL_IN = {"providers.priceproposal", "usage.useraccount"}
 """Their pages accept an empty form: 302 to the list."""
+ADD_NEEDS = {"auth.user": perm("auth.add_user", "auth.change_user")}
+"""Django's page of a new account asks for both: with the permission to add alone one would make superusers."""
 ITS_OWN_PAGE = {"usage.statement": LEDGER}
 """The page of the row is a report: read by either method, absent 404."""
 

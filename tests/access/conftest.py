@@ -25,7 +25,7 @@ def people(db: None) -> People:
 
 
 @pytest.fixture
-def world(db: None, people: People, settings: Any, tmp_path: Any) -> Iterator[World]:
+def world(db: None, made_up_costs: None, people: People, settings: Any, tmp_path: Any) -> Iterator[World]:
     settings.KEY_RING = None
     settings.KEY_RING_FILE = tmp_path / "keks"
     by_name = {who.name: who for who in people.named}

@@ -12,10 +12,21 @@ from django.http import HttpRequest
 from django.test import RequestFactory
 from django.urls import reverse
 
-from tests.access.admin_rules import INLINES, ITS_OWN_PAGE, MODELS, NOTHING_TO_FILL_IN, OF_TEAMS, OTHER, SITE, Pages
+from tests.access.admin_rules import (
+    ADD_NEEDS,
+    FORM_OF_INLINE,
+    INLINES,
+    ITS_OWN_PAGE,
+    MODELS,
+    NOTHING_TO_FILL_IN,
+    OF_TEAMS,
+    OTHER,
+    SITE,
+    Pages,
+)
 from tests.access.asking import ask_admin
 from tests.access.cells import Cells
-from tests.access.principals import People, Principal, staff
+from tests.access.principals import Need, People, Principal, staff
 from tests.access.routes import control_plane
 from tests.access.world import ABSENT_ID, ABSENT_UUID, World
 
@@ -98,7 +109,7 @@ def _addresses(label: str, name: str, world: World, *, absent: bool) -> str | No
 
 def test_S20_S21_S22_C01_pages_open_to_those_their_row_names(people: People, world: World) -> None:
     cells = Cells()
-    asked: list[tuple[str, bool, str, str, tuple[object, int]]] = []
+    asked: list[tuple[str, bool, str, str, tuple[Need, int]]] = []
     for label, rules in MODELS.items():
         for absent in (False, True):
             for name, by_method in _page_rules(rules, absent=absent).items():
@@ -107,6 +118,8 @@ def test_S20_S21_S22_C01_pages_open_to_those_their_row_names(people: People, wor
                     continue
                 if name == "change" and label in ITS_OWN_PAGE:
                     by_method = dict.fromkeys(by_method, (ITS_OWN_PAGE[label], 404 if absent else 200))
+                if name == "add" and label in ADD_NEEDS:
+                    by_method = dict.fromkeys(by_method, (ADD_NEEDS[label], 200))
                 if name == "change" and label in NOTHING_TO_FILL_IN:
                     by_method = {**by_method, "POST": (rules.change, 302)}
                 if label == "providers.routingconfiguration" and name == "changelist":
@@ -119,6 +132,10 @@ def test_S20_S21_S22_C01_pages_open_to_those_their_row_names(people: People, wor
             expected = _expected(rule, who)
             if label in OF_TEAMS and who.is_staff and not MODELS[label].view(who) and path.endswith("/history/"):
                 expected = 302  # not in the list of those who see none: absent
+            if label in FORM_OF_INLINE and method == "POST" and "/change/" in path and not absent and rule[0](who) and who.is_staff:
+                expected = 200 if FORM_OF_INLINE[label](who) else 302
+            if label in OF_TEAMS and not MODELS[label].view(who) and path.endswith("/delete/") and expected == 200:
+                expected = 302
             if label in OF_TEAMS and absent and who.owns_team:
                 expected = 404
             cells.check(f"{who} {method} {path}", ask_admin(path, method, who), expected)

@@ -98,7 +98,7 @@ def _closed_september(now: datetime) -> ClosedMonth:
 
 def statement_with_a_finding(now: datetime) -> Statement:
     summary = {
-        "billed_nano": 5, "ledger_nano": 4, "variance_nano": 1, "split_nano": {"price": 1}, "lines": {"price": 1}, "file_lines": 1,
+        "billed_nano": 5, "ledger_nano": 4, "variance_nano": 1, "split_nano": {"price": 1, "tokens": 0, "missing": 0, "extra": 0, "zone": 0}, "lines": {"price": 1}, "file_lines": 1,
         "rounded_lines": 0,
     }  # fmt: skip
     day = date(2026, 10, 15)

@@ -28,7 +28,7 @@ INSTANTS = (
 
 
 @pytest.fixture
-def world(db: None) -> World:
+def world(db: None, made_up_costs: None) -> World:
     return build_world("http://127.0.0.1:9/v1")
 
 

@@ -28,7 +28,7 @@ def by_name() -> dict[str, Any]:
 
 
 @pytest.fixture
-def world(db: None, settings: Any, tmp_path: Any) -> Iterator[World]:
+def world(db: None, made_up_costs: None, settings: Any, tmp_path: Any) -> Iterator[World]:
     settings.KEY_RING = None
     settings.KEY_RING_FILE = tmp_path / "keks"
     with fake_provider() as upstream:

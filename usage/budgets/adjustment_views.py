@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers, status
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -59,7 +59,7 @@ class AdjustmentsView(APIView):
         summary="Credit or charge a call by hand",
         description="Adds a ledger line; nothing is changed or deleted. It counts in the budgets the call counted in.",
         request=AdjustmentWriteSerializer,
-        responses={201: AdjustmentLineSerializer},
+        responses={201: AdjustmentLineSerializer, 404: OpenApiResponse(description="No call has this request id and attempt number.")},
     )
     def post(self, request: Request) -> Response:
         wanted = AdjustmentWriteSerializer(data=request.data)

@@ -96,7 +96,7 @@ def test_the_sign_in_page_offers_it_only_where_it_is_on(issuer: SmallIssuer, on:
         {"azp": "another client"},
         {"iss": "https://other.example.org"},
         {"exp": int(time.time()) - 60},
-        {"nbf": int(time.time()) + 300},
+        {"nbf": int(time.time()) + 86_400},
         {"iat": None},
         {"sub": None},
         {"token": "not a token"},
@@ -105,7 +105,7 @@ def test_the_sign_in_page_offers_it_only_where_it_is_on(issuer: SmallIssuer, on:
         {"algorithm": "RS512"},
         {"kid": "unknown", "key": rsa_key("k1")},
     ],
-    ids=lambda changed: next(iter(changed)) + "-" + str(next(iter(changed.values())))[:20],
+    ids=lambda changed: next(iter(changed)),
 )
 def test_S30_an_id_token_that_is_not_exactly_right_signs_nobody_in(
     issuer: SmallIssuer, on: Any, ursula: User, changed: dict[str, Any]

@@ -72,8 +72,8 @@ def test_it_says_all_that_must_be_said(ursula: User) -> None:
     "changed",
     [
         {"exp": int(time.time()) - 60},
-        {"nbf": int(time.time()) + 300},
-        {"iat": int(time.time()) + 300},
+        {"nbf": int(time.time()) + 86_400},
+        {"iat": int(time.time()) + 86_400},
         {"aud": "somebody else"},
         {"iss": "somebody else"},
         {"sub": "0"},

@@ -86,7 +86,7 @@ def test_it_says_all_that_must_be_said(ursula: User) -> None:
         {"epoch": 7},
         {"proof": "x" * 43},
     ],
-    ids=str,
+    ids=lambda changed: next(iter(changed)),
 )
 def test_S30_expired_early_foreign_and_incomplete_tokens_are_refused(ursula: User, changed: dict[str, Any]) -> None:
     assert with_token(forged(ursula)).status_code == 200

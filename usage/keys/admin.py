@@ -158,6 +158,10 @@ class ApiKeyAdmin(TeamAdmin):
             return format_html("<strong>{}</strong>", "NO LIMIT of its own")
         return ", ".join(f"{shown_caps(budget)} per {budget.period} ({budget.scope})" for budget in budgets)
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Most keys are for who makes them."""
+        return {"user": request.user.pk, **super().get_changeform_initial_data(request)}
+
     def save_model(self, request: HttpRequest, obj: ApiKey, form: forms.ModelForm[ApiKey], change: bool) -> None:
         limits: Any = {name: getattr(obj, name) for name in ("scopes", "allowed_models", "allowed_contexts", "expires_at")}
         if change:

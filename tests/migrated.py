@@ -25,6 +25,7 @@ def prepare_copy() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     test = connection.settings_dict["TEST"]
     on_sqlite = connection.vendor == "sqlite"
+    _disconnect()  # a pool that a test without a database opened would lead to another one
     template = str(folder / f"{NAME}.sqlite3") if on_sqlite else NAME
     with _alone(folder / f"{NAME}.lock"):
         if not (folder / NAME).exists():
@@ -41,11 +42,15 @@ def _migrate(name: str) -> None:
     current, test = connection.settings_dict["NAME"], connection.settings_dict["TEST"]
     own, test["NAME"] = test["NAME"], name
     connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
-    connection.close()  # PostgreSQL copies no database somebody is connected to
-    if connection.vendor == "postgresql":
-        connection.close_pool()
+    _disconnect()  # PostgreSQL copies no database somebody is connected to
     test["NAME"] = own
     settings.DATABASES[connection.alias]["NAME"] = connection.settings_dict["NAME"] = current
+
+
+def _disconnect() -> None:
+    connection.close()
+    if connection.vendor == "postgresql":
+        connection.close_pool()
 
 
 @contextmanager

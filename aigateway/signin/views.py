@@ -31,6 +31,7 @@ from aigateway.signin.hashing import HashingBusy
 from aigateway.signin.issuers import DEFAULT_SCOPES
 from aigateway.signin.jose import TokenRefused
 from aigateway.signin.own_tokens import Issued
+from providers.strict import StrictSerializer
 
 PRIVATE = {"Cache-Control": "private, no-store"}
 SCOPES_MAX = 20
@@ -43,7 +44,7 @@ WRONG = OpenApiResponse(description="The credentials in the body are wrong or us
 SWITCHED_OFF = OpenApiResponse(description="Access tokens are switched off.")
 
 
-class TokenAskSerializer(serializers.Serializer[Any]):
+class TokenAskSerializer(StrictSerializer):
     username = serializers.CharField(max_length=150, required=False, help_text="Without it the session of the browser counts.")
     password = serializers.CharField(max_length=1024, required=False, trim_whitespace=False, style={"input_type": "password"})
     scopes = serializers.ListField(child=serializers.RegexField(_SCOPE), max_length=SCOPES_MAX, required=False, allow_empty=False)
@@ -54,7 +55,7 @@ class TokenAskSerializer(serializers.Serializer[Any]):
         return attrs
 
 
-class RefreshSerializer(serializers.Serializer[Any]):
+class RefreshSerializer(StrictSerializer):
     refresh_token = serializers.CharField(max_length=200)
 
 

@@ -77,7 +77,14 @@ CHANGE_TASK = perm("django_celery_beat.change_periodictask")
 
 MODELS: dict[str, Pages] = {
     "providers.provider": replace(
-        usual("providers.provider", check_now=CHANGE_PROVIDER, import_now=CHANGE_PROVIDER, enable=CHANGE_PROVIDER, disable=CHANGE_PROVIDER),
+        usual(
+            "providers.provider",
+            check_now=CHANGE_PROVIDER,
+            import_now=CHANGE_PROVIDER,
+            enable=CHANGE_PROVIDER,
+            disable=CHANGE_PROVIDER,
+            share_names=CHANGE_PROVIDER,
+        ),
         extra={"provider-check": button(CHANGE_PROVIDER), "provider-import": button(CHANGE_PROVIDER)},
     ),
     "providers.deployment": kept(
@@ -111,6 +118,8 @@ MODELS: dict[str, Pages] = {
         of_finance(), extra={"usage_closedmonth_close": page(CLOSE, 200, 302), "usage_closedmonth_file": page(LEDGER)}
     ),
     "usage.statement": replace(of_finance(), add=LEDGER, extra={"usage_statement_report": page(LEDGER)}),
+    "aigateway.signin": Pages(superuser, never, never, never, {"end_selected": superuser}),
+    "aigateway.externalidentity": Pages(superuser, superuser, never, superuser, {"delete_selected": superuser}),
     "auth.user": replace(
         kept("auth.user", deactivate_accounts=perm("auth.delete_user")),
         delete=perm("auth.delete_user"),
@@ -163,7 +172,6 @@ INLINES: dict[str, Pages] = {
 SITE: dict[str, dict[str, tuple[Need, int]]] = {
     "admin:index": page(staff),
     "admin:logout": {"GET": (lambda who: True, 405), "POST": (staff, 200)},
-    "admin:password_change": page(staff),
     "admin:password_change_done": {"GET": (staff, 200), "POST": (staff, 405)},
     "admin:jsi18n": {"GET": (staff, 200), "POST": (staff, 405)},
     "admin:view_on_site": page(staff, 404, 404),

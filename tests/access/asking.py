@@ -30,6 +30,7 @@ def ask_rest(path: str, method: str, who: Principal) -> int:
     """The status of an address of the REST surface for somebody who is known already; what it writes is undone."""
     body = {} if method in ("GET", "HEAD", "OPTIONS", "DELETE") else {"data": b"{}", "content_type": "application/json"}
     request = _API.generic(method, path, **body)  # type: ignore[arg-type]
+    request.session = SessionStore()
     force_authenticate(request, user=who.user)
     return status_of(request, _resolved(path))
 

@@ -60,6 +60,10 @@ def signed_in(who: Principal) -> bool:
     return who.known and not who.is_anonymous
 
 
+def in_session(who: Principal) -> bool:
+    return signed_in(who) and who.key is None
+
+
 def staff(who: Principal) -> bool:
     return who.is_staff
 

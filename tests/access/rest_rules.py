@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tests.access.principals import Need, Principal, anyone, both, finance, holding, perm, reports, signed_in, superuser
+from tests.access.principals import Need, Principal, anyone, both, finance, holding, in_session, perm, reports, signed_in, superuser
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 READS = ("GET", "HEAD", "OPTIONS")
@@ -27,6 +27,8 @@ class Row:
     scopes: tuple[str, str]
     absent: Mapping[str, int] = field(default_factory=dict)
     authenticates: bool = True
+    refused: int = 0
+    """The status of who does not pass, where it is the same for everybody."""
 
     def expected(self, method: str, who: Principal, *, absent: bool = False) -> int:
         offered = "GET" if method == "HEAD" else method
@@ -35,7 +37,7 @@ class Row:
         if self.lacks_scope(offered, who):
             return 403
         if not self.guard(method)(who):
-            return 403 if who.known else 401
+            return self.refused or (403 if who.known else 401)
         if method == "OPTIONS":
             return 200
         if offered not in self.offers:
@@ -68,10 +70,17 @@ EVERYBODY, MEMBERS, FINANCE, REPORTS, SUPERUSERS = (always(need) for need in (an
 PREFERENCES, USAGE, MONEY = ("own_preferences",) * 2, ("own_usage",) * 2, ("finance_read", "manage_finance")
 MONEY_READ, MONEY_WRITE, ANY = ("finance_read",) * 2, ("manage_finance",) * 2, (PUBLIC, PUBLIC)
 PROVIDERS, PROVIDERS_WRITE = ("providers_read", "manage_providers"), ("manage_providers",) * 2
+IN_SESSION, PEOPLE, TOKENS = always(in_session), ("people",) * 2, by_method(anyone, POST=in_session)
 BUDGETS = by_method(perm("usage.change_budget"), **dict.fromkeys(READS, perm("usage.view_budget")))
 PROPOSALS, DECIDE = perm("providers.view_priceproposal"), perm("providers.change_priceproposal", "providers.add_price")
 
 ROUTES: dict[str, Row] = {
+    "auth/token": Row(TOKENS, {"POST": 200}, ANY, authenticates=False, refused=401),
+    "auth/token/refresh": Row(EVERYBODY, {"POST": 400}, ANY, authenticates=False),
+    "auth/token/revoke": Row(EVERYBODY, {"POST": 400}, ANY, authenticates=False),
+    "sessions": Row(IN_SESSION, {"GET": 200, "DELETE": 204}, PEOPLE),
+    "sessions/<uuid:sign_in_id>": Row(IN_SESSION, {"DELETE": 404}, PEOPLE),
+    "admin/users/<int:user_id>/sessions": Row(always(both(superuser, in_session)), {"GET": 200, "DELETE": 204}, PEOPLE),
     "preferences": Row(MEMBERS, {"GET": 200, "PUT": 400, "DELETE": 204}, PREFERENCES),
     "preferences/<str:context>": Row(MEMBERS, {"DELETE": 204}, PREFERENCES),
     "usage": Row(MEMBERS, {"GET": 200}, USAGE),
@@ -123,5 +132,18 @@ OPEN: dict[str, dict[str, int]] = {
     "api/health": {"GET": 200, "HEAD": 200},
     "api/schema/": {"GET": 200, "HEAD": 200, "OPTIONS": 200},
     "api/docs/": {"GET": 200, "HEAD": 200, "OPTIONS": 200},
+    "oidc/authenticate/": {"GET": 404},
+    "oidc/callback/": {"GET": 404},
+    "account/sign-out/": {"OPTIONS": 200, "POST": 302},
 }
 """Answer everybody alike and know nobody's data; other methods are 405."""
+
+SIGNED_IN: dict[str, dict[str, int]] = {
+    "account/": {"GET": 200},
+    "account/sessions/end/": {"POST": 302},
+    "account/sessions/<uuid:sign_in_id>/end/": {"POST": 404},
+}
+"""Pages of whoever is signed in: strangers and keys are sent to the sign-in, other methods are 405."""
+
+OF_PASSWORDS = {"admin/password_reset/", "admin/password_reset/done/", "admin/reset/<uidb64>/<token>/"}
+"""Absent until resets by mail are switched on (tests/aigateway/signin)."""

@@ -32,6 +32,8 @@ from tests.access.world import ABSENT_ID, ABSENT_UUID, World
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
 
+PASSWORDS = {"", "admin:password_change", "password_reset", "password_reset_done", "password_reset_confirm"}
+"""In place of Django's own: tests/access/test_rest.py and tests/aigateway/signin."""
 USUAL = ("changelist", "add", "change", "delete", "history")
 
 
@@ -68,7 +70,7 @@ def test_every_model_page_action_inline_and_autocomplete_has_a_rule() -> None:
     assert {label for label, _ in registered()} == set(MODELS)
     assert {key for label, pages in registered() for key, _ in _inlines(label, pages)} == set(INLINES)
     names = {route.name for route in control_plane() if route.template.startswith("admin/")}
-    known = {*SITE, *OTHER, "admin:login", "admin:autocomplete", "admin:app_list", "admin:"}
+    known = {*SITE, *OTHER, *PASSWORDS, "admin:login", "admin:autocomplete", "admin:app_list", "admin:"}
     for label, rules in MODELS.items():
         known |= {f"admin:{label.replace('.', '_')}_{page}" for page in USUAL} | {f"admin:{name}" for name in rules.extra}
     assert names <= known, names - known

@@ -45,6 +45,9 @@ class World:
             "<uuid:pk>": ABSENT_UUID if absent else self.job.pk,
             "<int:pk>": ABSENT_ID if absent else self.proposal.pk if "proposal" in template else self.provider.pk,
             "<str:format_name>": "csv",
+            "<uuid:sign_in_id>": ABSENT_UUID,
+            "<uidb64>": "MQ",
+            "<token>": "x-y",
             "<id>": self.user.pk,
         }
         for placeholder, value in ids.items():
@@ -97,8 +100,9 @@ def _closed_september(now: datetime) -> ClosedMonth:
 
 
 def statement_with_a_finding(now: datetime) -> Statement:
+    split = {"price": 1, "tokens": 0, "missing": 0, "extra": 0, "zone": 0}
     summary = {
-        "billed_nano": 5, "ledger_nano": 4, "variance_nano": 1, "split_nano": {"price": 1, "tokens": 0, "missing": 0, "extra": 0, "zone": 0}, "lines": {"price": 1}, "file_lines": 1,
+        "billed_nano": 5, "ledger_nano": 4, "variance_nano": 1, "split_nano": split, "lines": {"price": 1}, "file_lines": 1,
         "rounded_lines": 0,
     }  # fmt: skip
     day = date(2026, 10, 15)

@@ -36,6 +36,7 @@ class World:
         known: dict[str, object] = {
             "user_id": self.plain.pk,
             "export_id": str(EXPORT_ID),
+            "sign_in_id": str(JOB_ID),
             "statement_id": self.statement.pk,
             "month": "2026-10",
             "context": "default",

@@ -15,7 +15,7 @@ from providers.registry import build_snapshot
 from providers.text import is_plain, plain, spelt
 from providers.upstream.errors import ModelNotAllowed, ModelUnknown
 from providers.upstream.routing import names_for, plan
-from providers.upstream.types import Capability, ModelListing, Wishes
+from providers.upstream.types import Capability, ModelListing, NameList, Wishes
 from tests.providers.conftest import api, browser, make_provider
 from tests.providers.fake_provider import FakeProvider
 from tests.providers.test_actions import refused_field
@@ -203,7 +203,7 @@ def test_C27_a_later_import_takes_none_either() -> None:
 def test_C27_a_key_for_a_name_does_not_open_what_has_that_name_by_its_address_only() -> None:
     imported(make_provider(label="First"), "gpt-4o")
     imported(make_provider(label="Third party"), "gpt-4o")
-    only = frozenset({"gpt-4o"})
+    only = NameList.of(["gpt-4o"])
     with pytest.raises(ModelNotAllowed):
         planned("third-party/gpt-4o", allowed_models=only)
     assert names_for(build_snapshot(), only) == (("gpt-4o", "first"),)

@@ -17,3 +17,4 @@ def undone() -> Iterator[None]:
     finally:
         transaction.set_rollback(False)
         transaction.savepoint_rollback(point)
+        transaction.savepoint_commit(point)  # PostgreSQL holds a lock for each that stays open

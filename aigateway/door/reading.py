@@ -10,8 +10,10 @@ from aigateway import errors
 from aigateway.api.parsing import values_at_most
 from aigateway.callers import Caller
 from aigateway.dialects.base import Call, Dialect, Sent
+from aigateway.door.authentication import authenticate
 from aigateway.door.handler import EdgeRequest
 from aigateway.idempotency import store
+from usage.limits import RateLimitExceeded
 
 INLINE_BYTES_MAX = 256 * 1024
 INLINE_VALUES_MAX = 4_000
@@ -19,11 +21,12 @@ INLINE_VALUES_MAX = 4_000
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="reading")
 
 
-async def receive_body(request: EdgeRequest, caller: Caller) -> None:
-    """What can be refused without the body is refused before it is read. A body on its way is no request in flight yet."""
+async def receive_body(request: EdgeRequest) -> Caller:
+    """Who asks; what can be refused without the body is refused before it is read. A body on its way is no request in flight yet."""
+    caller = await authenticate(request)
     _check_media_type(request)
     if store.META_KEY not in request.META:  # an answer that is kept uses no rate limit
-        await request.allowance.check()
+        caller = await _with_room(request, caller)
     plane = request.plane
     plane.in_flight -= 1
     try:
@@ -32,6 +35,20 @@ async def receive_body(request: EdgeRequest, caller: Caller) -> None:
         plane.in_flight += 1
     if plane.in_flight > plane.in_flight_max:
         raise errors.overloaded()
+    return caller
+
+
+async def _with_room(request: EdgeRequest, caller: Caller) -> Caller:
+    """Raises ``RateLimitExceeded``, by the limits of this moment (C10)."""
+    seen_version = request.plane.version
+    try:
+        await request.allowance.check()
+    except RateLimitExceeded:
+        if not await request.plane.caught_up(seen_version):
+            raise
+        caller = await authenticate(request)
+        await request.allowance.check()
+    return caller
 
 
 def _check_media_type(request: EdgeRequest) -> None:

@@ -120,8 +120,7 @@ def _refused(error: GatewayError, request_id: str, dialect: Dialect) -> HttpResp
 def _inference_view(dialect: Dialect) -> View:
     async def view(request: EdgeRequest) -> HttpResponseBase:
         version_before_caller = request.plane.version
-        caller = await authenticate(request)
-        await receive_body(request, caller)
+        caller = await receive_body(request)
         call = await read_call(dialect, request.body, _context(request), Sent(request.headers_sent, request.path_parameters))
         ledger_id = _ledger_request_id(request)
         make = partial(_answer, dialect, call, caller, request, ledger_id, version_before_caller)

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from preferences.models import Preference
-from providers.models import Deployment, HealthCheck, HealthCheckJob, Price, PriceProposal, Provider, Route
+from providers.models import Deployment, HealthCheck, HealthCheckJob, Price, PriceProposal, Provider, Route, RoutingConfiguration
 from tests.access.rows import one_row
 from tests.usage.lines import line, post
 from usage.models import Budget, ClosedMonth, Export, RateLimit, Statement, UsageTotal
@@ -43,7 +43,7 @@ class World:
             "<int:statement_id>": ABSENT_ID if absent else self.statement.pk,
             "<int:user_id>": ABSENT_ID if absent else self.user.pk,
             "<uuid:pk>": ABSENT_UUID if absent else self.job.pk,
-            "<int:pk>": ABSENT_ID if absent else self.proposal.pk if "proposal" in template else self.provider.pk,
+            "<int:pk>": ABSENT_ID if absent else self._row_behind(template),
             "<str:format_name>": "csv",
             "<uuid:sign_in_id>": ABSENT_UUID,
             "<uidb64>": "MQ",
@@ -53,6 +53,11 @@ class World:
         for placeholder, value in ids.items():
             template = template.replace(placeholder, str(value))
         return "/" + template
+
+    def _row_behind(self, template: str) -> Any:
+        if "logentry" in template:
+            return self.row_of("auditlog.logentry")
+        return self.proposal.pk if "proposal" in template else self.provider.pk
 
     def row_of(self, label: str) -> Any:
         """The primary key of one row of a model: where it matters whose it is, one that belongs to the user, who is in the team."""
@@ -81,6 +86,7 @@ def build_world(base_url: str, user: User, other: User) -> World:
     every = IntervalSchedule.objects.create(every=5, period="minutes")
     rows = {
         "auth.user": user,
+        "providers.routingconfiguration": RoutingConfiguration.objects.get_or_create(pk=1)[0],
         "auth.group": team,
         "usage.apikey": user.api_keys.get(name="user's key"),
         "usage.closedmonth": _closed_september(now),

@@ -23,7 +23,7 @@ from tests.usage.processes import database_url
 from usage.keys.actions import create_api_key
 from usage.models import Attempt
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
 CLIENTS = 4
 CHAT = {"model": "sim-small", "messages": [{"role": "user", "content": "Hi"}]}
@@ -49,7 +49,13 @@ class Gateway:
                 var.mkdir(exist_ok=True)
                 (var / name).write_text(source.read_text())
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "run", "--web-only"], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
+            [sys.executable, "manage.py", "run", "--web-only"],
+            cwd=ROOT,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         self.var = var
         self.processes = processes
@@ -61,14 +67,10 @@ class Gateway:
                 return
         raise AssertionError(f"the gateway ended without saying {wanted!r}")
 
-    def await_readiness(self) -> None:
-        while True:
-            assert self.process.poll() is None
-            try:
-                if httpx.get(f"{self.base_url}/readyz", verify=TRUSTS_NOBODY).status_code == 200:
-                    return
-            except httpx.TransportError:
-                threading.Event().wait(0.1)
+    def await_start(self) -> None:
+        """Until the supervisor knows that everything runs."""
+        assert self.process.stdout is not None
+        assert any("is ready at" in line for line in self.process.stdout), "the gateway ended while starting"
 
     def started(self) -> list[str]:
         """Process numbers of all web processes that ever started."""
@@ -123,7 +125,7 @@ def running(request: pytest.FixtureRequest, tmp_path: Path, user: User, simulato
 @pytest.mark.parametrize("running", [1, 2], indirect=True)
 def test_C13_a_reload_under_load_refuses_nobody(running: Gateway, user: User) -> None:
     _, key = create_api_key(user, "test")
-    running.await_readiness()
+    running.await_start()
     with Load(running, key) as load:
         for _ in range(2):
             running.process.send_signal(signal.SIGHUP)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aigateway import runtime
-from providers import actions
+from providers import actions, credentials
 from providers.audit import SYSTEM
 from providers.models import ConfigVersion, Price, Provider, Route, RouteTarget
 from providers.prices.actions import set_price
@@ -147,7 +147,7 @@ def test_C10_a_providers_key_that_was_just_entered_is_the_one_that_counts(gatewa
     set_price(Price(deployment=deployment("sim-small", "picky"), input_nano_per_mtok=1, output_nano_per_mtok=1, source="page"), SYSTEM)
     body = {"provider": "picky", "model": "sim-small", "allow_fallback": False}
     assert gateway.generate(**body).json()["error"]["code"] == "upstream_auth_rejected"
-    actions.set_credential(provider.pk, Secret("sk-the-right-one-0123456789"), SYSTEM)
+    credentials.set_credential(provider.pk, Secret("sk-the-right-one-0123456789"), SYSTEM)
     assert gateway.generate(**body).status_code == 200
 
 

@@ -46,7 +46,9 @@ SWITCHED_OFF = OpenApiResponse(description="Access tokens are switched off.")
 
 class TokenAskSerializer(StrictSerializer):
     username = serializers.CharField(max_length=150, required=False, help_text="Without it the session of the browser counts.")
-    password = serializers.CharField(max_length=1024, required=False, trim_whitespace=False, style={"input_type": "password"})
+    password = serializers.CharField(
+        write_only=True, max_length=1024, required=False, trim_whitespace=False, style={"input_type": "password"}
+    )
     scopes = serializers.ListField(child=serializers.RegexField(_SCOPE), max_length=SCOPES_MAX, required=False, allow_empty=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ INSTANTS = {
     "providers/client.py",  # a provider's headers may hold dates
     "providers/upstream/transport/client.py",  # the same
     "usage/subscriptions/webhooks.py",  # a signature must be fresh
+    *("aigateway/signin/own_tokens.py", "aigateway/signin/session_store.py", "aigateway/signin/tokens.py"),
 }
 """Where the wall clock is asked because somebody else's clock is compared with it. Nothing waits by it."""
 MONEY = (

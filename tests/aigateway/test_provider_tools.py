@@ -203,19 +203,28 @@ def test_anthropics_searches_are_bounded_and_counted_and_unsaid_ones_count_as_al
     assert (line.cost_nano, line.basis, line.provider_tool_calls) == (TOKENS_NANO + calls * FEE, basis, calls)
 
 
-@pytest.mark.parametrize(
-    ("said", "kept"), [({"server_tool_use": {"web_search_requests": 10**30}}, (100, None)), ({"input_tokens": 10**30}, (None, None))]
-)
-def test_B06_counts_no_provider_can_mean_are_unknown_and_the_whole_hold_is_booked(
-    start: Callable[..., LiveGateway], upstream: FakeProvider, said: dict[str, Any], kept: tuple[int | None, int | None]
+def test_B06_C28_calls_no_provider_can_mean_count_as_often_as_they_were_allowed(
+    start: Callable[..., LiveGateway], upstream: FakeProvider
 ) -> None:
     gateway = start("anthropic", FEE)
-    says(upstream, message(**said))
+    says(upstream, message(server_tool_use={"web_search_requests": 10**30}))
+    _, path, body, _ = MESSAGES
+    assert ask(gateway, path, body).status_code == 200
+    line = LedgerEntry.objects.get()
+    assert (line.cost_nano, line.basis, line.provider_tool_calls) == (TOKENS_NANO + 5 * FEE, "estimated", 5)
+    assert "not believed" in line.note
+
+
+def test_B06_counts_no_provider_can_mean_are_unknown_and_the_whole_hold_is_booked(
+    start: Callable[..., LiveGateway], upstream: FakeProvider
+) -> None:
+    gateway = start("anthropic", FEE)
+    says(upstream, message(input_tokens=10**30))
     _, path, body, _ = MESSAGES
     assert ask(gateway, path, body).status_code == 200
     line, attempt = LedgerEntry.objects.get(), Attempt.objects.get()
     assert (line.cost_nano, line.basis, attempt.status) == (attempt.hold_nano, "estimated", "estimated")
-    assert (line.input_tokens, line.provider_tool_calls, line.output_tokens) == (*kept, 5)
+    assert (line.input_tokens, line.provider_tool_calls, line.output_tokens) == (None, None, 5)
 
 
 def test_a_stream_counts_calls_even_where_its_last_event_lists_none(start: Callable[..., LiveGateway], upstream: FakeProvider) -> None:

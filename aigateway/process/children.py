@@ -53,7 +53,7 @@ class Child:
 
     def successor(self) -> Child:
         """The same process once more, not started yet."""
-        return Child(self.name, self._arguments, self.log_path.parent, self._port, self._listener_fd)
+        return Child(self.name, self._arguments, self.log_path.parent, self._port, self._listener_fd, self._environment)
 
     def start(self) -> None:
         """Starts the process in a group of its own, so that Ctrl-C reaches the supervisor only."""

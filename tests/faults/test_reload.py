@@ -49,7 +49,7 @@ class Gateway:
                 var.mkdir(exist_ok=True)
                 (var / name).write_text(source.read_text())
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "run", "--web-only"],
+            ["env", "--default-signal=HUP", sys.executable, "manage.py", "run", "--web-only"],  # whoever runs the tests may ignore it
             cwd=ROOT,
             env=env,
             stdout=subprocess.PIPE,

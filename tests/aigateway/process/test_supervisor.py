@@ -70,7 +70,7 @@ class Supervised:
         self.var = var
         program = PROGRAM.format(web=web, worker=textwrap.dedent(worker), **{**BOUNDS_S, **bounds_s})
         self.process = subprocess.Popen(
-            [sys.executable, "-c", program],
+            ["env", "--default-signal=HUP", sys.executable, "-c", program],  # whoever runs the tests may ignore it
             cwd=ROOT,
             env={
                 **os.environ,
@@ -212,6 +212,19 @@ def test_a_full_log_is_moved_aside(tmp_path: Path, monkeypatch) -> None:
 # --------------------------------------------------------------------------- reload
 
 
+def test_C13_a_successor_is_given_no_more_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGATEWAY_ADMIN_PASSWORD", "of the first start only")
+    first = children.Child("web-1", ["-c", "import os; print(*sorted(os.environ))"], tmp_path, 0, environment={"PATH": os.environ["PATH"]})
+    for child in (first, first.successor()):
+        child.start()
+        _until(lambda child=child: child.exit_code() is not None)
+        child.kill()
+    given = (tmp_path / "web-1.log").read_text().splitlines()
+    assert len(given) == 2
+    assert "AIGATEWAY_ADMIN_PASSWORD" not in given[1]
+    assert given[0] == given[1]
+
+
 def pids(supervised: Supervised, name: str) -> list[str]:
     return re.findall(r"pid (\d+)", supervised.log(name))
 
@@ -264,6 +277,7 @@ def test_C13_a_terminal_that_is_closed_still_ends_it(tmp_path: Path) -> None:
         if pid == 0:
             os.chdir(ROOT)
             os.environ["DJANGO_SETTINGS_MODULE"] = "aigateway.settings"
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it
             os.execv(sys.executable, [sys.executable, "-c", program, str(seen)])
         said = b""
         while b"\n" not in said:

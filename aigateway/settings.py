@@ -180,6 +180,7 @@ AUTH_PASSWORD_VALIDATORS = [
 PASSWORD_RESET_TIMEOUT = 3600
 AXES_LOCK_OUT_AT_FAILURE = False  # it only keeps records: aigateway.signin.bounds decides
 AXES_VERBOSE = False
+AXES_CLIENT_IP_CALLABLE = "aigateway.api.origin.remote_address"
 AXES_USERNAME_CALLABLE = "aigateway.api.login_names.name_tried"
 
 AUTHENTICATION_CLASSES = {
@@ -211,7 +212,6 @@ _https = PUBLIC_URL.startswith("https://")
 SECURE_SSL_REDIRECT = _https
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _https
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 SESSION_ENGINE = "aigateway.signin.session_store"
 SESSION_COOKIE_AGE = SESSION_MAX_S
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https

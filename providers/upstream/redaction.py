@@ -1,14 +1,15 @@
 """Takes known secrets out of text that others wrote, before it is cut: what a cut leaves of a key is still a key.
 
-Fixed-string search only and linear (faults.md, S34): no pattern runs over text that somebody else chose. A known secret shows as
-``***``, also any part of it of eight characters or more, and what a cut leaves of it at either end. A text that repeats one in
-disguise (encoded, or broken up by spaces) is withheld as a whole: nobody needs such a text.
+Linear (faults.md, S34): fixed strings are searched for; the only pattern is one run of characters, which never tries twice. A
+known secret shows as ``***``, also any part of it of eight characters or more, and what a cut leaves of it at either end. A text
+that repeats one in disguise (encoded, or broken up by spaces) is withheld as a whole: nobody needs such a text.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -30,7 +31,7 @@ _FORM_PART: Final = 12
 _MARKS: Final = ("bearer ", "gw_", "sk-", "whsec_", "sessionid=", "csrftoken=", "aiza")
 """What secrets nobody told us of begin with, in lower case. A path or a sentence has none of them followed by so long a word."""
 _MARKED_MIN: Final = 16
-_WORD: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.~+/=*")
+_WORD: Final = re.compile(r"[A-Za-z0-9_.~+/=*-]*")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -151,6 +152,11 @@ def _masked(text: str, spans: list[tuple[int, int]]) -> str:
     return "".join([*pieces, text[at:]])
 
 
+def _end_of_word(text: str, begin: int, limit: int = READ_MAX) -> int:
+    found = _WORD.match(text, begin, limit)
+    return found.end() if found else begin
+
+
 def _without_marked(text: str) -> str:
     """By structure: a long word behind a mark that keys begin with."""
     lowered = text.lower()
@@ -160,10 +166,9 @@ def _without_marked(text: str) -> str:
     for mark in _MARKS:
         start = lowered.find(mark)
         while start >= 0:
-            end = begin = start + len(mark)
-            while end < len(text) and text[end] in _WORD:
-                end += 1
-            if end - begin >= _MARKED_MIN and (mark.endswith((" ", "=")) or not start or text[start - 1] not in _WORD):
+            begin = start + len(mark)
+            end = _end_of_word(text, begin)
+            if end - begin >= _MARKED_MIN and (mark.endswith((" ", "=")) or not start or _end_of_word(text, start - 1, start) < start):
                 spans.append((begin, end))
             start = lowered.find(mark, end)
     return _masked(text, sorted(spans)) if spans else text

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from providers.upstream import redaction
-from providers.upstream.redaction import MASK, WITHHELD, redact, redact_lines
+from providers.upstream.redaction import MASK, READ_MAX, WITHHELD, redact, redact_lines
 
 KEY = "sk-live/7f3a91c2+e5d84b60a1b2c3d4e5f60718"
 LIMIT = 500
@@ -87,13 +87,19 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_S34_a_megabyte_of_hostile_text_takes_less_than_20_ms(kind: str) -> None:
-    took_ms = []
-    for _ in range(50):  # a core that is shared with others is slow for moments
+def _least_cpu_s(text: str) -> float:
+    """Of several tries: what a shared core adds comes and goes."""
+
+    def once() -> float:
         started = time.thread_time()
-        redact(HOSTILE[kind], [KEY], LIMIT)
-        took_ms.append((time.thread_time() - started) * 1000)
-        if took_ms[-1] < 20:
-            return
-    assert min(took_ms) < 20, took_ms
+        redact(text, [KEY], LIMIT)
+        return time.thread_time() - started
+
+    return min(once() for _ in range(7))
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_S34_hostile_text_costs_in_proportion_to_what_is_read_of_it(kind: str) -> None:
+    megabyte = HOSTILE[kind]
+    eighth = _least_cpu_s(megabyte[: READ_MAX // 8])
+    assert _least_cpu_s(megabyte) < 3 * 8 * eighth + 0.002  # 64 times as much, were it the square

@@ -139,9 +139,11 @@ def starting(state: ForeignState) -> Iterator[Callable[..., Gateway]]:
         started.append(Gateway(state, **options))
         return started[-1]
 
-    yield start
-    for gateway in started:
-        gateway.kill_all()
+    try:
+        yield start
+    finally:
+        for gateway in started:
+            gateway.kill_all()
 
 
 @pytest.fixture

@@ -208,7 +208,7 @@ class Scenario:
             password = self.canaries["user password"]
             self._post(client, "/admin/auth/user/add/", username="ursula", password1=password, password2=password, usable_password="true")
             self._post(client, "/admin/auth/user/add/", username="ursula", password1=password, password2="other", usable_password="true")
-            made = self._post(client, "/admin/usage/apikey/add/", user="1", name="made here", allowed_models="", allowed_contexts="")
+            made = self._post(client, "/admin/usage/apikey/add/", user="1", name="made here", scopes="inference")
             self.canaries["gateway key made in the admin"] = re.search(r"gw_\w{12}_([\w-]{43})", made.text)[1]
             self._pages(client)
 
@@ -240,9 +240,10 @@ class Scenario:
         return answer
 
     def _export(self, base_url: str) -> None:
-        with self._client(base_url, key=True) as client:
+        with self._client(base_url) as client:
+            client.cookies.update({"sessionid": self.canaries["session"], "csrftoken": self.canaries["CSRF token"]})
             for kind in ("csv", "xlsx", "focus"):
-                asked = client.post(f"{API}/admin/exports", json={"format": kind})
+                asked = client.post(f"{API}/admin/exports", json={"format": kind}, headers={"X-CSRFToken": client.cookies["csrftoken"]})
                 self._note("client errors", asked) if asked.status_code >= 400 else None
             until(lambda: all(row["status"] in ("done", "failed") for row in client.get(f"{API}/admin/exports").json()["results"]), 120)
         self._keep_folder("export files", "exports")

@@ -195,7 +195,7 @@ def caller() -> APIClient:
         ("PUT", "application/json", b'{"model": "a", "model": "b"}', 400, "duplicate_key"),
         ("PUT", "application/json", b"[" * 100_000, 400, "too_deep"),
         ("PUT", "application/json", b"", 400, "invalid_request"),
-        ("PUT", "application/json", b"[]", 400, "invalid_request"),
+        ("PUT", "application/json", b"[]", 400, "not_an_object"),
         ("PUT", "application/json", b'"' + b"x" * 1024 * 1024 + b'"', 413, "body_too_large"),
         ("PUT", "application/json; charset=latin-1", b"{}", 415, "unsupported_media_type"),
     ],

@@ -15,7 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from providers.upstream.types import NamesInvalid, split_names
+from aigateway.start_values import listed
+from providers.upstream.types import NamesInvalid
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
@@ -48,14 +49,10 @@ def integer(name: str, default: int, *, minimum: int = 0) -> int:
 
 
 def words(name: str) -> list[str]:
-    """With commas, one a line, or as a JSON list. A host such as ``[::1]`` is no JSON."""
-    text = os.environ.get(name, "").strip()
-    if text.startswith("[") and text[1:].lstrip().startswith(('"', "]")):
-        try:
-            return split_names(text)
-        except NamesInvalid as error:
-            raise ImproperlyConfigured(f"{name}: {error}") from None
-    return [word.strip() for line in text.splitlines() for word in line.split(",") if word.strip()]
+    try:
+        return listed(os.environ.get(name, ""))
+    except NamesInvalid as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from None
 
 
 def origins(name: str) -> list[str]:

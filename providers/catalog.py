@@ -67,6 +67,11 @@ class ProviderKind:
     def base_url_env_var(self) -> str:
         return f"{self.slug.upper()}_BASE_URL"
 
+    @property
+    def key_env_vars(self) -> tuple[str, ...]:
+        """Variables that may hold a key, the first one first."""
+        return (self.env_var or f"{self.slug.upper()}_API_KEY", *self.env_aliases)
+
     def root_of(self, base_url: str) -> str:
         """The address requests go to."""
         return base_url.rstrip("/").removesuffix(self.drops_suffix) if self.drops_suffix else base_url

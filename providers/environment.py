@@ -40,11 +40,7 @@ def register_from_environment(environ: Mapping[str, str]) -> tuple[Registration,
 
 def key_variables() -> frozenset[str]:
     """The names that may hold a provider key."""
-    return frozenset(name for kind in KINDS.values() for name in _key_names(kind))
-
-
-def _key_names(kind: ProviderKind) -> tuple[str, ...]:
-    return (kind.env_var or f"{kind.slug.upper()}_API_KEY", *kind.env_aliases)
+    return frozenset(name for kind in KINDS.values() for name in kind.key_env_vars)
 
 
 def _value(environ: Mapping[str, str], name: str) -> str:
@@ -52,7 +48,7 @@ def _value(environ: Mapping[str, str], name: str) -> str:
 
 
 def _key(kind: ProviderKind, environ: Mapping[str, str]) -> str:
-    return next((value for name in _key_names(kind) if (value := _value(environ, name))), "")
+    return next((value for name in kind.key_env_vars if (value := _value(environ, name))), "")
 
 
 def _is_named(kind: ProviderKind, environ: Mapping[str, str]) -> bool:

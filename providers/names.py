@@ -8,11 +8,9 @@ from django.core.exceptions import ValidationError
 
 from providers.models import Deployment, Provider, Route
 from providers.text import is_plain, spelt
+from providers.upstream.routing import AUTO, AUTO_ROUTE
 
-AUTO = "auto"
-AUTO_ROUTE = "default"
 RESERVED = (AUTO, AUTO_ROUTE)
-"""``auto`` asks for the caller's preference; a route named ``default`` says what else that means."""
 NAME_CHARACTERS_MAX = 150
 UPSTREAM_CHARACTERS_MAX = 200
 

@@ -106,6 +106,12 @@ def not_stronger(actor: Actor) -> Q:
     return ~beyond
 
 
+def is_last_superuser(account: User) -> bool:
+    """Without whom nobody could administer any more."""
+    stored = User.objects.filter(is_superuser=True, is_active=True)
+    return stored.filter(pk=account.pk).exists() and not stored.exclude(pk=account.pk).exists()
+
+
 def check_account(account: User, actor: Actor) -> None:
     """Before anything that changes an account or makes it usable. Raises ``PermissionDenied``."""
     if is_stronger(account, actor):

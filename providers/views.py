@@ -28,7 +28,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.throttling import AnonRateThrottle
 from rest_framework.views import APIView
 
-from providers import actions, discovery, health
+from providers import actions, discovery, health, scopes
 from providers.audit import Actor
 from providers.filters import InstantFilter
 from providers.models import Deployment, HealthCheck, HealthCheckJob, Provider
@@ -50,11 +50,6 @@ from providers.serializers import (
 from providers.upstream.errors import UpstreamError
 from providers.upstream.types import HealthStatus, NameList, Secret
 
-SCOPES: Mapping[str, str] = {
-    "GET": "providers_read", "POST": "manage_providers", "PUT": "manage_providers", "PATCH": "manage_providers",
-    "DELETE": "manage_providers",
-}  # fmt: skip
-"""What a key needs to do this: by method."""
 TrafficStatistics = Callable[[], Mapping[int, tuple[float, float]]]
 """Average latency in milliseconds and success rate (0 to 1) of the last 24 hours, by deployment id."""
 
@@ -186,7 +181,7 @@ def _kept() -> QuerySet[Provider]:
 class ProviderAdministration(GenericAPIView[Provider]):
     """What every administrative view of providers shares."""
 
-    scope = SCOPES
+    scope = scopes.BY_METHOD
     permission_classes = (ProviderPermission,)
     serializer_class: type[BaseSerializer[Provider]] = ProviderSerializer
 
@@ -320,7 +315,7 @@ class HealthHistoryFilter(django_filters.FilterSet):  # type: ignore[misc]
 class HealthHistoryView(ListAPIView[HealthCheck]):
     """Probes of one provider, newest first."""
 
-    scope = SCOPES
+    scope = scopes.BY_METHOD
     permission_classes = (ProviderPermission,)
     serializer_class = HealthCheckSerializer
     filterset_class = HealthHistoryFilter
@@ -332,7 +327,7 @@ class HealthHistoryView(ListAPIView[HealthCheck]):
 
 
 class StatusView(APIView):
-    scope = SCOPES
+    scope = scopes.BY_METHOD
     permission_classes = (ProviderPermission,)
 
     @extend_schema(operation_id="providers_status", summary="Health of all providers in one word", responses=OverallStatusSerializer)
@@ -342,7 +337,7 @@ class StatusView(APIView):
 
 
 class HealthCheckJobsView(GenericAPIView[HealthCheckJob]):
-    scope = SCOPES
+    scope = scopes.BY_METHOD
     permission_classes = (ProviderPermission,)
     serializer_class = HealthCheckOrderSerializer
 
@@ -365,7 +360,7 @@ class HealthCheckJobsView(GenericAPIView[HealthCheckJob]):
 class HealthCheckJobView(RetrieveAPIView[HealthCheckJob]):
     """How far a queued health check is."""
 
-    scope = SCOPES
+    scope = scopes.BY_METHOD
     permission_classes = (ProviderPermission,)
     serializer_class = HealthCheckJobSerializer
     queryset = HealthCheckJob.objects.all()

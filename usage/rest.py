@@ -17,8 +17,6 @@ from rest_framework.views import APIView
 
 from usage.teams import is_finance, owned_teams
 
-PRIVATE = {"Cache-Control": "private, no-store"}
-
 
 class FormatParameterNegotiation(DefaultContentNegotiation):
     """``format`` is a parameter of the report, checked like the others, and not the framework's choice of a renderer."""

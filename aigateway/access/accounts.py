@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.contrib.auth.models import Group, Permission, User
-from django.contrib.sessions.models import Session
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.utils import timezone
 
 from providers import rights
 from providers.audit import Actor, audited
@@ -30,8 +28,6 @@ def save_account(account: User, actor: Actor) -> User:
             _keep_a_superuser(stored, stays=account.is_active and account.is_superuser)
         rights.check_rights(Rights(superuser=account.is_superuser, staff=account.is_staff), actor, "staff or superuser status")
         account.save()
-        if stored is not None and stored.is_active and not account.is_active:
-            end_sessions(account)
         _announce(account)
     return account
 
@@ -59,7 +55,8 @@ def set_permissions(holder: User | Group, permissions: Iterable[Permission], act
 
 
 def deactivate(account: User, actor: Actor) -> None:
-    """Ends an account for good measure: nobody signs in with it, its keys are revoked, its sessions end. Its records stay."""
+    """Ends an account for good measure: nobody signs in with it, its keys are revoked. Its records stay. Sessions and tokens end
+    with it, as with every save that puts an account to sleep (``signin.user_was_saved``)."""
     with transaction.atomic(), audited(actor):
         account = User.objects.select_for_update().get(pk=account.pk)
         rights.check_account(account, actor)
@@ -68,15 +65,7 @@ def deactivate(account: User, actor: Actor) -> None:
         account.save(update_fields=["is_active"])
         for key in ApiKey.objects.filter(user=account, revoked_at=None):
             revoke_api_key(key, actor=actor)
-        end_sessions(account)
         _announce(account)
-
-
-def end_sessions(account: User) -> None:
-    """Signs an account out everywhere."""
-    for session in Session.objects.filter(expire_date__gte=timezone.now()).iterator():
-        if session.get_decoded().get("_auth_user_id") == str(account.pk):
-            session.delete()
 
 
 def save_group(group: Group, actor: Actor) -> Group:
@@ -108,14 +97,8 @@ def _check_holder(holder: User | Group, actor: Actor) -> None:
         rights.check_rights(rights.rights_of_group(holder), actor, f"what “{holder}” has")
 
 
-def is_last_superuser(account: User) -> bool:
-    """Without whom nobody could administer any more."""
-    stored = User.objects.filter(is_superuser=True, is_active=True)
-    return stored.filter(pk=account.pk).exists() and not stored.exclude(pk=account.pk).exists()
-
-
 def _keep_a_superuser(account: User, *, stays: bool) -> None:
-    if not stays and is_last_superuser(account):
+    if not stays and rights.is_last_superuser(account):
         raise PermissionDenied(LAST_SUPERUSER)
 
 

@@ -34,7 +34,7 @@ class AccountForm(UserChangeForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
         stays = cleaned.get("is_active", self.instance.is_active) and cleaned.get("is_superuser", self.instance.is_superuser)
-        if not stays and accounts.is_last_superuser(self.instance):
+        if not stays and rights.is_last_superuser(self.instance):
             raise ValidationError(accounts.LAST_SUPERUSER)
         return cleaned
 
@@ -97,7 +97,7 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Nothing goes: see ``delete_model``."""
-        kept = [accounts.LAST_SUPERUSER for account in objs if accounts.is_last_superuser(account)]
+        kept = [accounts.LAST_SUPERUSER for account in objs if rights.is_last_superuser(account)]
         return [str(account) for account in objs], {"accounts": len(objs)}, set(), kept
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:

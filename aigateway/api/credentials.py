@@ -23,15 +23,20 @@ def sent_key(meta: Mapping[str, Any], *, compare_address: bool = False) -> str |
     Google's ``?key=`` is never read, because addresses end up in logs; with ``compare_address`` another one than the header's is
     refused all the same.
     """
-    scheme, _, bearer = str(meta.get("HTTP_AUTHORIZATION", "")).strip().partition(" ")
-    sent = [bearer.strip()] if scheme.lower() == BEARER else []
-    sent += [str(meta[name]).strip() for name in KEY_HEADERS if name in meta]
-    keys = [key for key in sent if key]
+    keys = sent_keys(meta)
     if not keys:
         return None
     if any(key != keys[0] for key in keys) or (compare_address and _differs_in_address(keys[0], meta.get("QUERY_STRING", ""))):
         raise AmbiguousKey
     return keys[0]
+
+
+def sent_keys(meta: Mapping[str, Any]) -> list[str]:
+    """What stands in each place a key may be sent in."""
+    scheme, _, bearer = str(meta.get("HTTP_AUTHORIZATION", "")).strip().partition(" ")
+    sent = [bearer.strip()] if scheme.lower() == BEARER else []
+    sent += [str(meta[name]).strip() for name in KEY_HEADERS if name in meta]
+    return [key for key in sent if key]
 
 
 def _differs_in_address(key: str, query: str) -> bool:

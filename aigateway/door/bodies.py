@@ -6,11 +6,12 @@ A body counts from the moment its size is known until its request is answered: s
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 
 from django.conf import settings
 
 from aigateway.api.errors import Category
-from aigateway.errors import GatewayError
+from aigateway.errors import GatewayError, overloaded
 
 RETRY_AFTER_S = 1
 
@@ -77,11 +78,4 @@ def _caller_holds_too_much(bytes_max: int) -> GatewayError:
 
 
 def _all_hold_too_much() -> GatewayError:
-    return GatewayError(
-        503,
-        Category.SERVICE,
-        "gateway_overloaded",
-        "The bodies of the requests under way fill the memory set aside for them.",
-        "Try again shortly.",
-        retry_after_s=RETRY_AFTER_S,
-    )
+    return replace(overloaded(), message="The bodies of the requests under way fill the memory set aside for them.")

@@ -14,6 +14,7 @@ from django.http.response import HttpResponseBase
 from django.urls import path
 
 from aigateway import errors, gateway
+from aigateway.api.credentials import sent_keys
 from aigateway.api.private import PRIVATE
 from aigateway.api.request_id import META_KEY, new_request_id
 from aigateway.callers import Caller
@@ -94,16 +95,13 @@ def _listed(error: Exception, request: EdgeRequest) -> GatewayError:
         _log.exception("unexpected_error", error=type(error).__name__)
         return errors.unexpected()
     _log.info("refused", code=known.code, status=known.status)
-    known.message = redaction.redact(known.message, _keys_sent(request), MESSAGE_MAX)
+    known.message = redaction.redact(known.message, _secrets_sent(request), MESSAGE_MAX)
     return known
 
 
-def _keys_sent(request: EdgeRequest) -> tuple[str, ...]:
+def _secrets_sent(request: EdgeRequest) -> tuple[str, ...]:
     """What a provider may repeat of a prompt into which somebody pasted his own key."""
-    meta = request.META
-    _, _, bearer = meta.get("HTTP_AUTHORIZATION", "").partition(" ")
-    headers = (meta.get(name, "") for name in ("HTTP_X_API_KEY", "HTTP_X_GOOG_API_KEY", "HTTP_API_KEY"))
-    return (bearer, *headers, *request.COOKIES.values())
+    return (*sent_keys(request.META), *request.COOKIES.values())
 
 
 def _wrong_method(allowed: str) -> GatewayError:

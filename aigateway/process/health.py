@@ -13,10 +13,10 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from aigateway import stopping
+from aigateway.api.private import PRIVATE
 from providers.registry import locked_credentials
 from usage.limits import COMMAND_S, CONNECT_S, evicting_policy
 
@@ -69,18 +69,20 @@ class ProbeMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         probe = PROBES.get(request.path_info)
-        return self.get_response(request) if probe is None else probe(request)
+        if probe is None:
+            return self.get_response(request)
+        answer = probe(request)
+        answer[PRIVATE[0]] = PRIVATE[1]
+        return answer
 
 
 @require_safe
-@never_cache
 def healthz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - the framework's signature
     """The process answers; depends on nothing else."""
     return JsonResponse({"status": "alive"})
 
 
 @require_safe
-@never_cache
 def readyz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - the framework's signature
     """200 when requests can be served (``ready`` or ``degraded``), else 503; each check by name. A process told to stop is not ready."""
     if stopping.PROCESS.begun and not stopping.PROCESS.replaced:

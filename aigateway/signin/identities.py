@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 
 from aigateway.models import ExternalIdentity
 from aigateway.signin.issuers import Issuer
+from providers import rights
 from providers.models import ConfigVersion
 
 SUBJECT_MAX = 255
@@ -90,7 +91,7 @@ def _follow_claims(issuer: Issuer, user: User, claims: Mapping[str, Any]) -> Non
     mapped = set(Group.objects.filter(name__in=issuer.groups.values()).values_list("name", flat=True)) if issuer.groups else set()
     wanted = {group for value, group in issuer.groups.items() if value in values} & mapped
     has = set(user.groups.filter(name__in=mapped).values_list("name", flat=True)) if mapped else set()
-    leaves_nobody = user.is_superuser and not User.objects.filter(is_superuser=True, is_active=True).exclude(pk=user.pk).exists()
+    leaves_nobody = rights.is_last_superuser(user)
     flags = {
         name: not values.isdisjoint(named)
         for name, named in (("is_staff", issuer.staff), ("is_superuser", issuer.superusers))

@@ -33,7 +33,6 @@ from aigateway.signin.jose import TokenRefused
 from aigateway.signin.own_tokens import Issued
 from providers.strict import StrictSerializer
 
-PRIVATE = {"Cache-Control": "private, no-store"}
 SCOPES_MAX = 20
 ISSUES_SECRETS = ("/api/v1/ai/auth/", "/api/ai/auth/")
 """Answers below these paths carry secrets: they are kept nowhere, not even for a repeated request."""
@@ -163,7 +162,7 @@ class RevokeView(Challenging):
         asked = RefreshSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         own_tokens.revoke(asked.validated_data["refresh_token"])
-        return Response(status=204, headers={"Cache-Control": "no-store"})
+        return Response(status=204)
 
 
 def _by_password(request: Request, asked: dict[str, Any], scopes: Any) -> Response:
@@ -185,7 +184,7 @@ def _token(issued: Issued) -> Response:
     body = {"access_token": issued.access_token, "token_type": "Bearer", "expires_in": issued.expires_in_s, "scopes": [*issued.scopes]}
     if issued.refresh_token is not None:
         body["refresh_token"] = issued.refresh_token
-    return Response(body, headers={"Cache-Control": "no-store"})
+    return Response(body)
 
 
 class IsInSession(BasePermission):
@@ -220,7 +219,7 @@ class OwnSignInsView(APIView):
     )
     def delete(self, request: Request) -> Response:
         standing.end_everything(_person(request), "signed out everywhere", but=request.session.session_key)
-        return Response(status=204, headers=PRIVATE)
+        return Response(status=204)
 
 
 class OwnSignInView(APIView):
@@ -230,7 +229,7 @@ class OwnSignInView(APIView):
     @extend_schema(operation_id="sessions_end", summary="End one of your sessions", responses={204: None})
     def delete(self, request: Request, sign_in_id: uuid.UUID) -> Response:
         standing.end(get_object_or_404(SignIn, pk=sign_in_id, user=_person(request), ended_at=None), "ended by its person")
-        return Response(status=204, headers=PRIVATE)
+        return Response(status=204)
 
 
 class SignInsView(APIView):
@@ -244,12 +243,12 @@ class SignInsView(APIView):
     @extend_schema(operation_id="admin_sessions_end_all", summary="Sign a user out everywhere", responses={204: None})
     def delete(self, request: Request, user_id: int) -> Response:  # noqa: ARG002 - the framework's signature
         standing.end_everything(get_object_or_404(User, pk=user_id), "signed out by an administrator")
-        return Response(status=204, headers=PRIVATE)
+        return Response(status=204)
 
 
 def _listed(request: Request, user: User) -> Response:
     shown = SignInSerializer(standing.live_sign_ins(user), many=True, context={"session_key": request.session.session_key})
-    return Response(shown.data, headers=PRIVATE)
+    return Response(shown.data)
 
 
 def _person(request: Request) -> User:

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from aigateway.start_values.table import checks, faults, require
+from aigateway.start_values.values import listed
 
-__all__ = ["checks", "faults", "require"]
+__all__ = ["checks", "faults", "listed", "require"]

@@ -77,8 +77,7 @@ def checks() -> dict[str, Check]:
     table = dict(OURS)
     for kind in KINDS.values():
         table[kind.base_url_env_var] = values.web
-        for name in (kind.env_var or f"{kind.slug.upper()}_API_KEY", *kind.env_aliases):
-            table[name] = values.key_text(1)
+        table |= dict.fromkeys(kind.key_env_vars, values.key_text(1))
     return table
 
 

@@ -72,20 +72,25 @@ def _is_address(value: str) -> bool:
     return True
 
 
+def listed(value: str) -> list[str]:
+    """A list as people write it: with commas, one a line, or as JSON, which a host such as ``[::1]`` is not. Raises ``NamesInvalid``."""
+    text = value.strip()
+    if text.startswith("[") and text[1:].lstrip().startswith(('"', "]")):
+        return split_names(text)
+    return [word.strip() for line in text.splitlines() for word in line.split(",") if word.strip()]
+
+
 @dataclass(frozen=True, slots=True)
 class Each:
-    """A list, in every form of ``env.words``."""
+    """A list."""
 
     check: Check
 
     def __call__(self, value: str) -> Fault | None:
-        words = value.replace("\n", ",").split(",")
-        if value.startswith("[") and value[1:].lstrip().startswith(('"', "]")):
-            try:
-                words = split_names(value)
-            except NamesInvalid:
-                return Fault("is no JSON list of texts", "Use commas, one entry a line, or a JSON list")
-        return next((fault for word in words if word.strip() and (fault := self.check(word.strip()))), None)
+        try:
+            return next((fault for word in listed(value) if (fault := self.check(word))), None)
+        except NamesInvalid:
+            return Fault("is no JSON list of texts", "Use commas, one entry a line, or a JSON list")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,12 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
+from providers import scopes
 from providers.audit import Actor
 from providers.filters import IdFilter
 from providers.models import Price, PriceProposal
 from providers.prices import actions
 from providers.prices.serializers import NewPriceSerializer, PriceDecisionSerializer, PriceProposalSerializer, StoredPriceSerializer
-
-SCOPES: Mapping[str, str] = {
-    "GET": "providers_read", "POST": "manage_providers", "PUT": "manage_providers", "PATCH": "manage_providers",
-    "DELETE": "manage_providers",
-}  # fmt: skip
-"""What a key needs to do this: by method."""
 
 
 class PricePermission(BasePermission):
@@ -57,7 +52,7 @@ class ProposalFilter(PriceFilter):
 
 @extend_schema_view(get=extend_schema(operation_id="prices_list", summary="The price book: every price of every model, newest first"))
 class PricesView(ListAPIView[Price]):
-    scope = SCOPES
+    scope = scopes.BY_METHOD
     permission_classes = (PricePermission,)
     needed: ClassVar = {"GET": ("providers.view_price",), "POST": ("providers.add_price",)}
     serializer_class = StoredPriceSerializer
@@ -79,7 +74,7 @@ class PricesView(ListAPIView[Price]):
 
 @extend_schema_view(get=extend_schema(operation_id="price_proposals_list", summary="Prices an import found that differ from ours"))
 class PriceProposalsView(ListAPIView[PriceProposal]):
-    scope = SCOPES
+    scope = scopes.BY_METHOD
     permission_classes = (PricePermission,)
     needed: ClassVar = {"GET": ("providers.view_priceproposal",)}
     serializer_class = PriceProposalSerializer
@@ -88,7 +83,7 @@ class PriceProposalsView(ListAPIView[PriceProposal]):
 
 
 class PriceDecisionView(GenericAPIView[PriceProposal]):
-    scope = SCOPES
+    scope = scopes.BY_METHOD
     permission_classes = (PricePermission,)
     needed: ClassVar = {
         "GET": ("providers.view_priceproposal",),

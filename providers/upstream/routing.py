@@ -25,11 +25,23 @@ from providers.upstream.types import (
     allows,
 )
 
-__all__ = ["AUTO", "ModelNotAllowed", "ModelUnknown", "RoutingError", "is_barred", "names_for", "none_open", "plan", "with_wish"]
+__all__ = [
+    "AUTO",
+    "AUTO_ROUTE",
+    "ModelNotAllowed",
+    "ModelUnknown",
+    "RoutingError",
+    "is_barred",
+    "names_for",
+    "none_open",
+    "plan",
+    "with_wish",
+]
 
 AUTO = "auto"
 SIMULATOR_KIND = "simulator"
-_AUTO_ROUTES = (AUTO, "default")
+AUTO_ROUTE = "default"
+"""``auto`` asks for the caller's preference; a route of this name says what else that means."""
 _NEAREST_MAX = 3
 # No tokenizer in use averages more bytes of visible text per token than this.
 _BYTES_PER_TOKEN_MAX = 8
@@ -132,7 +144,7 @@ def _pools(snapshot: Snapshot, wishes: Wishes, kind: Capability) -> list[_Pool]:
             pool = _Pool((*alone, *(pool.targets if pool is not None else ())))
         return [pool] if pool is not None else []
     wished = [_resolve(snapshot, name) if slug is None else _of_provider(snapshot, slug, name) for slug, name in wishes.preferred]
-    routes = [_route_pool(snapshot, snapshot.routes[name]) for name in _AUTO_ROUTES if name in snapshot.routes][:1]
+    routes = [_route_pool(snapshot, snapshot.routes[name]) for name in (AUTO, AUTO_ROUTE) if name in snapshot.routes][:1]
     asked_by_name = [target for target in snapshot.targets.values() if not target.address_only]
     everything = _Pool(_not_invented([target for target in asked_by_name if kind in target.capabilities]))
     pools = [_Pool(pool.targets, pool.route, wish=rank) for rank, pool in enumerate(wished) if pool is not None]

@@ -27,8 +27,6 @@ from usage.keys import Scope
 from usage.limits import shown_rate_limits
 from usage.models import ApiKey, Budget, BudgetAdjustment, UserAccount
 
-PRIVATE = {"Cache-Control": "private, no-store"}
-
 
 class BudgetPermission(BasePermission):
     """Staff with Django's own permission on budgets: view to read, change to write."""
@@ -49,7 +47,7 @@ class OwnQuotaView(APIView):
         key_id = request.auth.pk if isinstance(request.auth, ApiKey) else ""
         states = quotas.quotas_of(request.user.pk or 0, key_id)
         own = {"tier": _tier_of(request.user.pk or 0), "limits": [shown_state(state) for state in states]}
-        return Response({**own, "rate_limits": shown_rate_limits(request.user.pk or 0, key_id)}, headers=PRIVATE)
+        return Response({**own, "rate_limits": shown_rate_limits(request.user.pk or 0, key_id)})
 
 
 class QuotaView(APIView):
@@ -58,7 +56,7 @@ class QuotaView(APIView):
 
     @extend_schema(operation_id="admin_quota", summary="A user's tier and limits", responses=QuotaSerializer)
     def get(self, request: Request, user_id: int) -> Response:  # noqa: ARG002 - the framework's signature
-        return Response(_quota(_user(user_id)), headers=PRIVATE)
+        return Response(_quota(_user(user_id)))
 
     @extend_schema(
         operation_id="admin_quota_set",
@@ -72,7 +70,7 @@ class QuotaView(APIView):
         wanted = QuotaWriteSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
         tiers.replace_quota(user, wanted.validated_data["limits"], wanted.validated_data["tier"])
-        return Response(_quota(user), headers=PRIVATE)
+        return Response(_quota(user))
 
 
 class QuotaResetView(APIView):
@@ -91,7 +89,7 @@ class QuotaResetView(APIView):
         wanted = ResetSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
         made = tiers.reset_quota(user, wanted.validated_data["reason"], request.user.pk or 0, wanted.validated_data["periods"])
-        return Response({**_quota(user), "adjustments": [_shown(each) for each in made]}, headers=PRIVATE)
+        return Response({**_quota(user), "adjustments": [_shown(each) for each in made]})
 
 
 def _user(user_id: int) -> User:

@@ -18,7 +18,7 @@ from usage.exports.serializers import CostsQuerySerializer
 from usage.keys import Scope
 from usage.models import LedgerEntry
 from usage.reports import Asked, CostReportSerializer, cost_report, lines_in, snapshot
-from usage.rest import NO_SUCH_TEAM, PRIVATE, FormatParameterNegotiation, SeesReports, checked_query, team_for
+from usage.rest import NO_SUCH_TEAM, FormatParameterNegotiation, SeesReports, checked_query, team_for
 
 
 class CostsView(GenericAPIView[LedgerEntry]):
@@ -51,4 +51,4 @@ class CostsView(GenericAPIView[LedgerEntry]):
             stem = f"costs_{asked.period.start}_{asked.period.end}"
             return streamed(request._request, source, wanted["format"], stem, bom=wanted["bom"])
         with snapshot():
-            return Response(cost_report(asked, clock.database_now()), headers=PRIVATE)
+            return Response(cost_report(asked, clock.database_now()))

@@ -36,7 +36,7 @@ from usage.exports.serializers import (
 )
 from usage.keys import Scope
 from usage.models import Export
-from usage.rest import PRIVATE, FormatParameterNegotiation, IsFinance
+from usage.rest import FormatParameterNegotiation, IsFinance
 
 FILE = OpenApiResponse(OpenApiTypes.BINARY, description="The file.")
 
@@ -61,7 +61,7 @@ class ExportsView(GenericAPIView[Export]):
     def get(self, request: Request) -> Response:  # noqa: ARG002 - the framework's signature
         page = self.paginate_queryset(self.get_queryset()) or []
         listed = self.get_paginated_response([shown_export(export) for export in page])
-        return Response(listed.data, headers=PRIVATE)
+        return Response(listed.data)
 
     @extend_schema(
         operation_id="admin_export_request",
@@ -74,7 +74,7 @@ class ExportsView(GenericAPIView[Export]):
         wanted = ExportRequestSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
         export = jobs.request_export(wanted.validated_data["format"], wanted.query(), request.user.pk)
-        return Response(shown_export(export), status=status.HTTP_202_ACCEPTED, headers=PRIVATE)
+        return Response(shown_export(export), status=status.HTTP_202_ACCEPTED)
 
 
 class ExportView(APIView):
@@ -83,7 +83,7 @@ class ExportView(APIView):
 
     @extend_schema(operation_id="admin_export", summary="An export and how far it is", responses=ExportSerializer)
     def get(self, request: Request, export_id: UUID) -> Response:  # noqa: ARG002 - the framework's signature
-        return Response(shown_export(get_object_or_404(Export, pk=export_id)), headers=PRIVATE)
+        return Response(shown_export(get_object_or_404(Export, pk=export_id)))
 
 
 class ExportRestartView(APIView):
@@ -102,7 +102,7 @@ class ExportRestartView(APIView):
             export = jobs.restart_export(export)
         except ActionRefused as error:
             raise ValidationError({"id": [str(error)]}) from error
-        return Response(shown_export(export), status=status.HTTP_202_ACCEPTED, headers=PRIVATE)
+        return Response(shown_export(export), status=status.HTTP_202_ACCEPTED)
 
 
 class ExportFileView(APIView):
@@ -134,7 +134,7 @@ class ExportManifestView(APIView):
     def get(self, request: Request, export_id: UUID) -> Response:  # noqa: ARG002 - the framework's signature
         export = get_object_or_404(Export, pk=export_id, status=Export.Status.DONE)
         try:
-            return Response(files.read_manifest(export), headers=PRIVATE)
+            return Response(files.read_manifest(export))
         except files.FileDamaged as error:
             raise NotFound(str(error)) from error
 
@@ -150,7 +150,7 @@ class MonthsView(APIView):
         responses=MonthsSerializer,
     )
     def get(self, request: Request) -> Response:  # noqa: ARG002 - the framework's signature
-        return Response(shown_months(months_until(clock.database_now())), headers=PRIVATE)
+        return Response(shown_months(months_until(clock.database_now())))
 
 
 MONTH = OpenApiParameter("month", OpenApiTypes.STR, OpenApiParameter.PATH, description="Such as `2026-11`.")
@@ -178,7 +178,7 @@ class MonthCloseView(APIView):
             raise ValidationError({"month": [str(error)]}) from error
         state = next(state for state in months_until(now) if state.span.month == month)
         answer = status.HTTP_202_ACCEPTED if closed is None else status.HTTP_201_CREATED
-        return Response(shown_month(state), status=answer, headers=PRIVATE)
+        return Response(shown_month(state), status=answer)
 
 
 class MonthFileView(GenericAPIView[Export]):

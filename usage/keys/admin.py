@@ -175,9 +175,7 @@ class ApiKeyAdmin(TeamAdmin):
         """The one answer that shows the key: no redirect, so that no message, session, cookie or cache ever holds it."""
         plaintext = request.new_key  # type: ignore[attr-defined]
         context = {**self.admin_site.each_context(request), "title": "A new API key", "key": obj, "plaintext": plaintext}
-        answer = TemplateResponse(request, "admin/usage/apikey/made.html", context)
-        answer["Cache-Control"] = "private, no-store"
-        return answer
+        return TemplateResponse(request, "admin/usage/apikey/made.html", context)
 
     @admin.action(description="Revoke selected keys", permissions=["change"])
     def revoke_keys(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:

@@ -23,7 +23,7 @@ from usage.money import COUNTS
 from usage.reports.answers import opening
 from usage.reports.line_serializers import LinePageSerializer, LinesQuerySerializer
 from usage.reports.questions import lines_in
-from usage.rest import NO_SUCH_TEAM, PRIVATE, SeesReports, checked_query, team_for
+from usage.rest import NO_SUCH_TEAM, SeesReports, checked_query, team_for
 
 
 class LinesView(GenericAPIView[LedgerEntry]):
@@ -59,7 +59,7 @@ class LinesView(GenericAPIView[LedgerEntry]):
         following = _Cursor(posted_up_to, shown[-1].dispatched_at, shown[-1].pk).text() if more else None
         address = replace_query_param(request.build_absolute_uri(), "cursor", following) if following else None
         answer = {"next_cursor": following, "next": address, "results": [_shown_line(line) for line in shown]}
-        return Response({**opening(wanted["period"]), **answer}, headers=PRIVATE)
+        return Response({**opening(wanted["period"]), **answer})
 
 
 class _Cursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -17,7 +17,7 @@ from usage.reports.answers import opening
 from usage.reports.savings import FreeUse, Savings, savings
 from usage.reports.savings_serializers import SavingsQuerySerializer, SavingsSerializer
 from usage.reports.sums import Asked, snapshot
-from usage.rest import NO_SUCH_TEAM, PRIVATE, SeesReports, checked_query, team_for
+from usage.rest import NO_SUCH_TEAM, SeesReports, checked_query, team_for
 
 HOW: Final = {
     "cache": "Cached tokens at the input rate of the card on each line, less what was paid for them; writing them is set against it.",
@@ -47,7 +47,7 @@ class SavingsView(GenericAPIView[LedgerEntry]):
         wanted = checked_query(SavingsQuerySerializer, request)
         asked = Asked(wanted["period"], wanted["only"].of_team(team_for(request, wanted["only"].team_id)))
         with snapshot():
-            return Response({**opening(asked.period), **_shown_savings(savings(asked, wanted.get("compare_with")))}, headers=PRIVATE)
+            return Response({**opening(asked.period), **_shown_savings(savings(asked, wanted.get("compare_with")))})
 
 
 def _shown_savings(saved: Savings) -> dict[str, Any]:

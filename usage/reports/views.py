@@ -23,7 +23,7 @@ from usage.reports.serializers import (
     shown_totals,
 )
 from usage.reports.sums import Asked, Groups, snapshot, sums
-from usage.rest import NO_SUCH_TEAM, PRIVATE, SeesReports, checked_query, team_for
+from usage.rest import NO_SUCH_TEAM, SeesReports, checked_query, team_for
 
 
 class OwnUsageView(GenericAPIView[LedgerEntry]):
@@ -46,7 +46,7 @@ class OwnUsageView(GenericAPIView[LedgerEntry]):
                 "by_provider": breakdown_answer(asked, Dimension.PROVIDER),
                 "by_day": day_rows(asked),
             }
-        return Response(answer, headers=PRIVATE)
+        return Response(answer)
 
 
 class UsageView(GenericAPIView[LedgerEntry]):
@@ -72,4 +72,4 @@ class UsageView(GenericAPIView[LedgerEntry]):
             page: Any = self.paginate_queryset(Groups(asked, by))  # type: ignore[arg-type] # it counts and slices
             listed = self.get_paginated_response([shown_group(group) for group in questions.named(page, by)])
             totals = shown_totals(sums(asked))
-        return Response({**opening(asked.period), "group_by": by, "totals": totals, **listed.data}, headers=PRIVATE)
+        return Response({**opening(asked.period), "group_by": by, "totals": totals, **listed.data})

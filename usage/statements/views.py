@@ -20,7 +20,7 @@ from rest_framework.views import APIView
 from usage.exports import CONTENT_TYPE
 from usage.keys import Scope
 from usage.models import Statement, StatementLine
-from usage.rest import PRIVATE, FormatParameterNegotiation, IsFinance
+from usage.rest import FormatParameterNegotiation, IsFinance
 from usage.statements.actions import reconcile_statement
 from usage.statements.reading import StatementInvalid
 from usage.statements.report import COLUMNS, findings, report_csv
@@ -46,7 +46,7 @@ class StatementsView(GenericAPIView[Statement]):
     def get(self, request: Request) -> Response:  # noqa: ARG002 - the framework's signature
         page = self.paginate_queryset(self.get_queryset()) or []
         listed = self.get_paginated_response([shown_statement(statement) for statement in page])
-        return Response(listed.data, headers=PRIVATE)
+        return Response(listed.data)
 
     @extend_schema(
         operation_id="admin_statement_reconcile",
@@ -63,7 +63,7 @@ class StatementsView(GenericAPIView[Statement]):
             statement = reconcile_statement(wanted.order(request.user.pk))
         except StatementInvalid as error:
             raise ValidationError({"file": [str(error)]}) from error
-        return Response(shown_statement(statement), status=status.HTTP_201_CREATED, headers=PRIVATE)
+        return Response(shown_statement(statement), status=status.HTTP_201_CREATED)
 
 
 class StatementView(GenericAPIView[StatementLine]):
@@ -94,12 +94,12 @@ class StatementView(GenericAPIView[StatementLine]):
             return report_response(statement, report_csv(lines))
         page = self.paginate_queryset(lines) or []
         listed = self.get_paginated_response([shown_finding(line) for line in page])
-        return Response({**shown_statement(statement), **listed.data}, headers=PRIVATE)
+        return Response({**shown_statement(statement), **listed.data})
 
 
 def report_response(statement: Statement, content: bytes) -> HttpResponse:
     """The report as an attachment."""
-    headers = {**PRIVATE, "X-Content-Type-Options": "nosniff"}
+    headers = {"X-Content-Type-Options": "nosniff"}
     response = HttpResponse(content, content_type=CONTENT_TYPE, headers=headers)
     response["Content-Disposition"] = f'attachment; filename="statement_{statement.pk}.csv"'
     return response

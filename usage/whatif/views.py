@@ -11,7 +11,7 @@ from rest_framework.serializers import ValidationError
 from rest_framework.views import APIView
 
 from usage.keys import Scope
-from usage.rest import PRIVATE, IsFinance
+from usage.rest import IsFinance
 from usage.whatif.replay import WhatIfRefused, replay
 from usage.whatif.serializers import AnswerSerializer, WhatIfSerializer, shown_answer
 
@@ -39,4 +39,4 @@ class WhatIfView(APIView):
             answer = replay(asked.question())
         except WhatIfRefused as error:
             raise ValidationError({"detail": [str(error)]}) from error
-        return Response(shown_answer(answer), headers=PRIVATE)
+        return Response(shown_answer(answer))

@@ -38,13 +38,16 @@ GIVEN_PASSWORD = "a long pass phrase"
 
 
 class ForeignState:
-    """Where gateways keep their state, one after the other: files, or a database of their own on the run's private servers."""
+    """Where gateways keep their state, one after the other: files, or a database of their own on the run's private servers.
 
-    def __init__(self, folder: Path) -> None:
+    ``embedded``: files, wherever the run's own tests keep theirs.
+    """
+
+    def __init__(self, folder: Path, *, embedded: bool = False) -> None:
         self.var = folder / "var"
-        self.env: dict[str, str] = {}
+        self.env: dict[str, str] = dict.fromkeys(("DATABASE_URL", "REDIS_URL"), "") if embedded else {}
         server = os.environ.get("DATABASE_URL")
-        if server:
+        if server and not embedded:
             name = f"run_{secrets.token_hex(6)}"
             with psycopg.connect(server.replace("postgres://", "postgresql://"), autocommit=True) as connection:
                 connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]

@@ -51,7 +51,7 @@ class Scenario:
     def __init__(self, folder: Path) -> None:
         self.canaries = new_canaries()
         self.sinks: defaultdict[str, list[bytes]] = defaultdict(list)
-        self.state = ForeignState(folder)
+        self.state = ForeignState(folder, embedded=True)  # there everything it keeps is a file
         self.key = f"gw_{KEY_ID}_{self.canaries['gateway key']}"
 
     # ------------------------------------------------------------------ the world

@@ -152,8 +152,8 @@ def _database() -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
         }
     else:
+        config["ENGINE"] = "aigateway.postgresql"
         config["CONN_MAX_AGE"] = 0
-        config["CONN_HEALTH_CHECKS"] = True
         config["OPTIONS"] = {
             **config.get("OPTIONS", {}),
             "pool": {"min_size": 1, "max_size": env.integer("AIGATEWAY_DB_POOL_MAX", 10, minimum=2), "timeout": 10},

@@ -159,11 +159,19 @@ def test_a_cap_lowered_between_reading_and_writing_is_met_by_the_conditional_upd
     assert Attempt.objects.count() == 1
 
 
+def _fill_the_pool() -> None:
+    """As after a busy hour: connections wait for whoever needs them next."""
+    pool = connection.pool
+    for each in [pool.getconn() for _ in range(pool.max_size - 2)]:
+        pool.putconn(each)
+
+
 def test_a_server_that_drops_the_connection_costs_nothing_but_a_retry(ledger: Ledger, on_postgresql: bool) -> None:
     if not on_postgresql:
         pytest.skip("SQLite has no server")
     budget = gateway_budget(10)
     asyncio.run(ledger.reserve(reserve_order(1, [budget])))
+    _fill_the_pool()
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"

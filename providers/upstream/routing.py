@@ -289,8 +289,9 @@ def _usable(
 ) -> tuple[tuple[Target, ...], bool]:
     """The targets that can take the call now, and whether all of them are ill (panic mode: trying beats refusing)."""
     fit: list[Target] = []
+    needed = request.required_capabilities()
     for target in targets:
-        reason = _unfit(target, request, is_open)
+        reason = _unfit(target, needed, is_open)
         if reason is None:
             fit.append(target)
         else:
@@ -311,8 +312,8 @@ def _usable(
     return tuple(healthy), False
 
 
-def _unfit(target: Target, request: InferenceRequest, is_open: Callable[[int], float | None]) -> tuple[str, str] | None:
-    missing = request.required_capabilities() - target.capabilities
+def _unfit(target: Target, needed: frozenset[Capability], is_open: Callable[[int], float | None]) -> tuple[str, str] | None:
+    missing = needed - target.capabilities
     if missing:
         return "no_capability", "cannot do " + ", ".join(sorted(missing))
     if target.price is None:
@@ -336,7 +337,7 @@ def _too_small(targets: Iterable[Target], request: InferenceRequest) -> set[int]
     doubtful = {key: window for key, window in windows.items() if request.body_bytes > window * _BYTES_PER_TOKEN_MAX}
     if not doubtful:
         return set()
-    visible_bytes = sum(_visible_bytes(part.text) for message in request.messages for part in message.parts if isinstance(part, TextPart))
+    visible_bytes = _visible_bytes("".join([part.text for message in request.messages for part in message.parts if type(part) is TextPart]))
     return {key for key, window in doubtful.items() if visible_bytes > window * _BYTES_PER_TOKEN_MAX}
 
 

@@ -226,11 +226,17 @@ class ChatRequest:
     wire_only: frozenset[str] = frozenset()
     hints: frozenset[str] = frozenset()
     source: SourceBody | None = None
+    images: tuple[ImagePart, ...] = field(init=False, compare=False, repr=False)
+    """Found once: a conversation may have tens of thousands of parts, and routing asks for every target."""
+
+    def __post_init__(self) -> None:
+        images = tuple([part for message in self.messages for part in message.parts if isinstance(part, ImagePart)])
+        object.__setattr__(self, "images", images)
 
     @property
     def images_by_address(self) -> int:
         """Images whose size the body does not bound, because the provider fetches them."""
-        return sum(isinstance(part, ImagePart) and part.url is not None for message in self.messages for part in message.parts)
+        return sum(image.url is not None for image in self.images)
 
     def required_capabilities(self) -> frozenset[Capability]:
         needed = {Capability.CHAT}
@@ -238,7 +244,7 @@ class ChatRequest:
             needed.add(Capability.STREAM)
         if self.tools:
             needed.add(Capability.TOOLS)
-        if any(isinstance(part, ImagePart) for message in self.messages for part in message.parts):
+        if self.images:
             needed.add(Capability.VISION)
         if self.response_format is not None:
             needed.add(Capability.JSON_MODE if self.response_format.schema is None else Capability.JSON_SCHEMA)

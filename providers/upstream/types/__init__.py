@@ -19,7 +19,6 @@ from providers.upstream.types.chat import (
     ReasoningPart,
     ResponseFormat,
     Role,
-    Secret,
     SourceBody,
     StreamEvent,
     TextPart,
@@ -43,6 +42,7 @@ from providers.upstream.types.operations import (
     TokenCount,
 )
 from providers.upstream.types.provider_tools import TOOL_CALLS_UNSAID, ProviderTools
+from providers.upstream.types.secret import Secret
 from providers.upstream.types.snapshot import (
     AuthStyle,
     ContextTier,

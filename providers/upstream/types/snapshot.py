@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from providers.upstream.types.chat import Capability, Secret, Wire
+from providers.upstream.types.chat import Capability, Wire
 from providers.upstream.types.names import NameList
+from providers.upstream.types.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,12 @@ from psycopg_pool import ConnectionPool
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Looks at a connection when the pool hands it out. ``CONN_HEALTH_CHECKS`` is off: the pool's own look is this one, but it
-    replaces dead connections one by one and waits longer each time (psycopg_pool 3.3: 1, 2, 4 s), so that a pool of ten keeps
-    everybody out for half a minute after a restart or failover. What ended one connection ended all that were idle."""
+    """Looks at a connection when the pool hands it out, and replaces all idle ones where it is dead: what ended one of them (a
+    restart, a failover) ended the others.
+
+    ``CONN_HEALTH_CHECKS`` stays off. It makes the pool look by itself, which replaces dead connections one by one and waits 1, 2,
+    4 s between (psycopg_pool 3.3, ``AttemptWithBackoff``): nobody is answered before the pool's own timeout is over.
+    """
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         connection = super().get_new_connection(conn_params)

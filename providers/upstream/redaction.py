@@ -31,7 +31,7 @@ _FORM_PART: Final = 12
 _MARKS: Final = ("bearer ", "gw_", "sk-", "whsec_", "sessionid=", "csrftoken=", "aiza")
 """What secrets nobody told us of begin with, in lower case. A path or a sentence has none of them followed by so long a word."""
 _MARKED_MIN: Final = 16
-_WORD: Final = re.compile(r"[A-Za-z0-9_.~+/=*-]*")
+_WORD: Final = re.compile(r"[A-Za-z0-9_.~+/=*-]+")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -152,11 +152,6 @@ def _masked(text: str, spans: list[tuple[int, int]]) -> str:
     return "".join([*pieces, text[at:]])
 
 
-def _end_of_word(text: str, begin: int, limit: int = READ_MAX) -> int:
-    found = _WORD.match(text, begin, limit)
-    return found.end() if found else begin
-
-
 def _without_marked(text: str) -> str:
     """By structure: a long word behind a mark that keys begin with."""
     lowered = text.lower()
@@ -166,9 +161,11 @@ def _without_marked(text: str) -> str:
     for mark in _MARKS:
         start = lowered.find(mark)
         while start >= 0:
-            begin = start + len(mark)
-            end = _end_of_word(text, begin)
-            if end - begin >= _MARKED_MIN and (mark.endswith((" ", "=")) or not start or _end_of_word(text, start - 1, start) < start):
+            end = begin = start + len(mark)
+            if word := _WORD.match(text, begin):
+                end = word.end()
+            begins_a_word = mark.endswith((" ", "=")) or not start or _WORD.match(text, start - 1, start) is None
+            if begins_a_word and end - begin >= _MARKED_MIN:
                 spans.append((begin, end))
             start = lowered.find(mark, end)
     return _masked(text, sorted(spans)) if spans else text

@@ -337,7 +337,8 @@ def _too_small(targets: Iterable[Target], request: InferenceRequest) -> set[int]
     doubtful = {key: window for key, window in windows.items() if request.body_bytes > window * _BYTES_PER_TOKEN_MAX}
     if not doubtful:
         return set()
-    visible_bytes = _visible_bytes("".join([part.text for message in request.messages for part in message.parts if type(part) is TextPart]))
+    texts = [part.text for message in request.messages for part in message.parts if isinstance(part, TextPart)]
+    visible_bytes = _visible_bytes("".join(texts))
     return {key for key, window in doubtful.items() if visible_bytes > window * _BYTES_PER_TOKEN_MAX}
 
 
